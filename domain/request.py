@@ -1,0 +1,97 @@
+"""The life of one AI request on the request log: admitted, then exactly one end.
+
+An end carries every dimension a reader needs, so that folding it asks for nothing else. The first end in the
+log is the one that counts; a later one for the same request is void.
+"""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from domain.ids import AccountId, KeyId, LeaseId, RequestId, UserId
+from domain.pricing import Tokens
+
+Evidence = Literal["reported", "estimated", "bounded", "none"]
+Endpoint = Literal["chat.completions"]
+
+ABANDONED_POLICY = "input_estimate.v1"
+"""A request whose worker died is charged the estimated price of its input: the least that its provider billed."""
+
+
+class RequestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    request_id: RequestId
+    account_id: AccountId
+    at: datetime
+    lease_id: LeaseId
+    model: str
+    provider: str
+    price_id: str
+    key_id: KeyId | None = None
+    user_id: UserId | None = None
+    stream: bool = False
+
+
+class RequestAdmitted(RequestFact, frozen=True, kw_only=True, tag="request.admitted.v1", omit_defaults=True):
+    """`reserved_nanos` is the most it may cost; `input_estimate` the tokens its input is thought to have."""
+
+    endpoint: Endpoint
+    upstream_model: str
+    reserved_nanos: int
+    input_estimate: int
+    input_estimate_nanos: int
+
+
+class RequestEnd(RequestFact, frozen=True, kw_only=True, omit_defaults=True):
+    """`cost_nanos` is what the account is charged. `usage` is the provider's own object, verbatim."""
+
+    cost_nanos: int
+    evidence: Evidence
+    tokens: Tokens = Tokens()
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    upstream_model: str = ""
+    duration_ms: int = 0
+    first_token_ms: int | None = None
+    client_gone: bool = False
+
+
+class RequestCompleted(RequestEnd, frozen=True, kw_only=True, tag="request.completed.v1", omit_defaults=True):
+    finish_reason: str = "stop"
+
+
+class RequestFailed(RequestEnd, frozen=True, kw_only=True, tag="request.failed.v1", omit_defaults=True):
+    """The upstream call ended badly. Output that was delivered before is charged on `evidence`."""
+
+    error_kind: str
+    message: str
+    upstream_status: int | None = None
+
+
+class RequestAbandoned(RequestEnd, frozen=True, kw_only=True, tag="request.abandoned.v1", omit_defaults=True):
+    """Its worker died. Charged by `policy`."""
+
+    policy: str = ABANDONED_POLICY
+
+
+RequestEvent: TypeAlias = RequestAdmitted | RequestCompleted | RequestFailed | RequestAbandoned
+RequestEnded: TypeAlias = RequestCompleted | RequestFailed | RequestAbandoned
+
+
+def abandoned(admitted: RequestAdmitted, at: datetime) -> RequestAbandoned:
+    """The end of a request whose worker is gone."""
+    return RequestAbandoned(
+        request_id=admitted.request_id,
+        account_id=admitted.account_id,
+        at=at,
+        lease_id=admitted.lease_id,
+        model=admitted.model,
+        provider=admitted.provider,
+        price_id=admitted.price_id,
+        key_id=admitted.key_id,
+        user_id=admitted.user_id,
+        stream=admitted.stream,
+        upstream_model=admitted.upstream_model,
+        cost_nanos=min(admitted.input_estimate_nanos, admitted.reserved_nanos),
+        evidence="estimated",
+        tokens=Tokens(input=admitted.input_estimate),
+    )

@@ -1,0 +1,47 @@
+python := ".venv/bin/python"
+
+# list the recipes
+default:
+    @just --list --unsorted
+
+# make the environment from the lock (nothing to do when it is current)
+env:
+    @bash scripts/environment requirements.lock
+
+# the same with what checks and tests need
+env-dev:
+    @bash scripts/environment requirements-dev.lock
+
+# start everything here: NATS, PostgreSQL, Valkey, the API and a worker; Ctrl-C stops it
+up *args: env
+    @exec {{python}} -m api.cli up {{args}}
+
+# the command line, e.g. `just agg trace REQUEST_ID`
+agg *args: env
+    @exec {{python}} -m api.cli {{args}}
+
+# format and lint, types, layers, migrations, vendored assets
+check: env-dev
+    .venv/bin/ruff format --check .
+    .venv/bin/ruff check .
+    .venv/bin/pyright
+    .venv/bin/lint-imports
+    {{python}} -m migrations.check
+
+# every test; arguments go to pytest
+test *args: env-dev
+    {{python}} -m pytest {{args}}
+
+# what it costs: ratios, measured in one run
+bench *args: env-dev
+    @exec {{python}} -m bench {{args}}
+
+# format and fix what can be fixed
+fix: env-dev
+    .venv/bin/ruff format .
+    .venv/bin/ruff check --fix .
+
+# write the locks anew from pyproject.toml
+lock:
+    uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded -q -o requirements.lock pyproject.toml
+    uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra dev -q -o requirements-dev.lock pyproject.toml
