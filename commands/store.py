@@ -5,13 +5,14 @@ import hashlib
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from domain.aggregate import Address, Aggregate
-from domain.errors import ConcurrentWrite, Unavailable
+from domain.errors import AggregatorError, ConcurrentWrite, Unavailable
 from domain.events import Envelope, decode_fact, tag_of
 from domain.ids import CommandId, event_id
 from domain.ports import Append, EventLog, Recorded
@@ -78,37 +79,45 @@ class EventStore:
     async def change_all(self, changes: Sequence[Change[Any]], cause: Cause) -> list[Versioned[Any]]:
         """Decide on several aggregates and record all their facts, or none.
 
-        The first decision may use a cached state; whenever the log says it was stale, everything is decided anew.
+        A cached state may only lead to facts, which the log's guard verifies. Before a refusal, or the answer that
+        nothing needs recording, the state is read anew.
         """
-        loaded = [
-            self._cache.get(change.address.subject) or await self.load(change.aggregate, change.address)
-            for change in changes
-        ]
+        cached = [self._cache.get(change.address.subject) for change in changes]
+        if all(cached):
+            planned = self._plan_from_cache(changes, [state for state in cached if state], cause)
+            if planned:
+                with suppress(ConcurrentWrite):
+                    return await self._record(changes, planned)
         for attempt in range(ATTEMPTS):
+            loaded = [await self.load(change.aggregate, change.address) for change in changes]
             try:
-                return await self._decide_and_append(changes, loaded, cause)
+                return await self._record(changes, self._plan(changes, loaded, cause))
             except ConcurrentWrite:
-                await asyncio.sleep(random.random() * JITTER_S * min(attempt, 10))  # noqa: S311  (jitter, not a secret)
-                loaded = [await self.load(change.aggregate, change.address) for change in changes]
+                await asyncio.sleep(random.random() * JITTER_S * min(attempt + 1, 10))  # noqa: S311  (jitter, no secret)
         raise Unavailable("Too many writers changed this at once; nothing was recorded.", retry_after_s=1)
 
-    async def _decide_and_append(
-        self, changes: Sequence[Change[Any]], loaded: Sequence[Versioned[Any]], cause: Cause
-    ) -> list[Versioned[Any]]:
+    def _plan_from_cache(
+        self, changes: Sequence[Change[Any]], cached: Sequence[Versioned[Any]], cause: Cause
+    ) -> list[tuple[Append, Versioned[Any]]] | None:
         try:
-            decided = [list(change.decide(before.state)) for change, before in zip(changes, loaded, strict=True)]
-        except Exception:
-            for change in changes:
-                self._cache.pop(change.address.subject, None)
-            raise
+            planned = self._plan(changes, cached, cause)
+        except AggregatorError:
+            return None
+        return planned if all(append.events for append, _ in planned) else None
+
+    def _plan(
+        self, changes: Sequence[Change[Any]], loaded: Sequence[Versioned[Any]], cause: Cause
+    ) -> list[tuple[Append, Versioned[Any]]]:
         encoder = _Encoder(self._source, cause)
-        planned = [
-            encoder.encode(change, before, facts)
-            for change, before, facts in zip(changes, loaded, decided, strict=True)
-        ]
+        pairs = list(zip(changes, loaded, strict=True))
+        return [encoder.encode(change, before, change.decide(before.state)) for change, before in pairs]
+
+    async def _record(
+        self, changes: Sequence[Change[Any]], planned: Sequence[tuple[Append, Versioned[Any]]]
+    ) -> list[Versioned[Any]]:
         appends = [append for append, _ in planned if append.events]
         positions = iter(await self._append(appends) if appends else ())
-        after = [_at(versioned, next(positions)) if append.events else versioned for append, versioned in planned]
+        after = [_at(state, next(positions)) if append.events else state for append, state in planned]
         for change, versioned in zip(changes, after, strict=True):
             self._remember(change.address, versioned)
         return after
