@@ -5,6 +5,7 @@ AggregatorError
 │   ├── ModelNotFound         no such model for this caller
 │   └── UnsupportedParameter  understood, but not served here
 ├── NotAuthenticated          no or bad credentials
+│   ├── InvalidToken          an access or refresh token that is not ours, or expired
 │   ├── BadCredentials        unknown e-mail or wrong password
 │   ├── SessionEnded          logged out, expired or revoked
 │   └── RefreshReused         a spent refresh token came back; its family is revoked
@@ -57,6 +58,10 @@ class UnsupportedParameter(InvalidInput):
 
 class NotAuthenticated(AggregatorError):
     code = "invalid_api_key"
+
+
+class InvalidToken(NotAuthenticated):
+    code = "invalid_token"
 
 
 class BadCredentials(NotAuthenticated):

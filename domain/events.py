@@ -25,7 +25,7 @@ FACTS: dict[str, type[Any]] = {cls.__struct_config__.tag: cls for cls in get_arg
 _DECODERS = {tag: msgspec.json.Decoder(cls) for tag, cls in FACTS.items()}
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """`sequence` counts an aggregate's events from 1, or a worker's request events. `prevhash` is the SHA-256 of
     the aggregate's previous message as stored, empty for the first."""
 

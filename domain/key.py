@@ -6,7 +6,10 @@ from typing import TypeAlias
 import msgspec
 
 from domain.aggregate import Aggregate
+from domain.errors import InvalidInput, NotFound
 from domain.ids import AccountId, KeyId, UserId
+
+LONGEST_NAME = 100
 
 
 class KeyFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -46,11 +49,20 @@ class Key(msgspec.Struct, frozen=True):
 
 
 def issue(key: Key, proposed: KeyIssued) -> list[KeyEvent]:
-    return [] if key.key_id else [proposed]
+    if key.key_id:
+        return []
+    if not proposed.name.strip() or len(proposed.name) > LONGEST_NAME:
+        raise InvalidInput(f"A key's name has 1 to {LONGEST_NAME} characters.", field="name")
+    if proposed.expires_at is not None and proposed.expires_at <= proposed.at:
+        raise InvalidInput("A key cannot expire in the past.", field="expires_at")
+    return [proposed]
 
 
 def revoke(key: Key, proposed: KeyRevoked) -> list[KeyEvent]:
-    return [] if not key.key_id or key.revoked_at else [proposed]
+    """Another account's key is as absent as one that never was."""
+    if not key.key_id or key.account_id != proposed.account_id:
+        raise NotFound("key", proposed.key_id)
+    return [] if key.revoked_at else [proposed]
 
 
 def evolve(key: Key, event: KeyEvent) -> Key:

@@ -117,6 +117,7 @@ def grant(ledger: Ledger, proposed: CreditGranted) -> list[LedgerEvent]:
 
 
 def lease(ledger: Ledger, proposed: CreditLeased) -> list[LedgerEvent]:
+    """A lease of nothing is allowed: requests that cost nothing need one too, to be found if their worker dies."""
     if proposed.lease_id in ledger.leases:
         return []
     _require_credit(ledger, proposed.amount_nanos)
@@ -128,16 +129,16 @@ def extend_lease(ledger: Ledger, proposed: LeaseExtended) -> list[LedgerEvent]:
     held = ledger.leases.get(proposed.lease_id)
     if held is None or held.closing:
         raise NotFound("open lease", proposed.lease_id)
-    if proposed.amount_nanos:
-        _require_credit(ledger, proposed.amount_nanos)
+    _require_credit(ledger, proposed.amount_nanos)
     return [proposed]
 
 
 def return_lease(ledger: Ledger, proposed: LeaseReturned) -> list[LedgerEvent]:
-    if proposed.lease_id not in ledger.leases:
+    """What settlement charged meanwhile is no longer there to return."""
+    held = ledger.leases.get(proposed.lease_id)
+    if held is None:
         return []
-    assert 0 <= proposed.amount_nanos <= ledger.leases[proposed.lease_id].open_nanos
-    return [proposed]
+    return [msgspec.structs.replace(proposed, amount_nanos=min(proposed.amount_nanos, held.open_nanos))]
 
 
 def expire_lease(ledger: Ledger, proposed: LeaseExpired) -> list[LedgerEvent]:
@@ -160,9 +161,9 @@ def charge(ledger: Ledger, proposed: UsageCharged) -> list[LedgerEvent]:
 
 
 def _require_credit(ledger: Ledger, amount_nanos: int) -> None:
-    if amount_nanos <= 0:
-        raise ValueError("a lease holds more than nothing")
-    if amount_nanos > ledger.available_nanos:
+    if amount_nanos < 0:
+        raise ValueError("a lease cannot hold less than nothing")
+    if amount_nanos and amount_nanos > ledger.available_nanos:
         raise CreditExhausted(amount_nanos, ledger.available_nanos)
 
 

@@ -1,7 +1,9 @@
 """What the inside asks of the world. Adapters supply these; nobody inside names an adapter."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
@@ -9,6 +11,7 @@ from domain.aggregate import Address
 from domain.chat import ChatCall, ChatReply, ReplyPiece
 from domain.events import Envelope
 from domain.request import RequestEvent
+from domain.session import Session, SessionRef
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -53,9 +56,13 @@ class RequestLog(Protocol):
 
 
 class ChatProvider(Protocol):
-    """Raises the ProviderError family only."""
+    """Its calls raise the ProviderError family only."""
 
     name: str
+
+    def check(self, members: Mapping[str, msgspec.Raw]) -> None:
+        """Raises UnsupportedParameter for a request that the provider could not honour: nothing is silently dropped."""
+        ...
 
     async def complete(self, call: ChatCall) -> ChatReply: ...
 
@@ -66,12 +73,19 @@ class ChatProvider(Protocol):
 
 
 class Vault(Protocol):
-    """Personal data under one key per person. Erasing the key erases the data, wherever it was copied."""
+    """Personal data under one key per person. Erasing the key erases the data, wherever it was copied.
 
-    async def seal(self, owner: str, plaintext: str) -> str: ...
+    A sealed value opens only for the owner and the field it was sealed for. Raises Unavailable.
+    """
 
-    async def open(self, owner: str, sealed: str) -> str | None:
+    async def seal(self, owner: str, field: str, plaintext: str) -> str: ...
+
+    async def open(self, owner: str, field: str, sealed: str) -> str | None:
         """None once the owner's key is gone."""
+        ...
+
+    async def forget(self, owner: str) -> None:
+        """Erase the owner's key. Other processes may still open what is sealed for a minute."""
         ...
 
 
@@ -83,3 +97,116 @@ class Passwords(Protocol):
     async def verify(self, password: str, hashed: str | None) -> bool:
         """Takes the same time for an unknown user (`hashed` None)."""
         ...
+
+
+class TokenPair(msgspec.Struct, frozen=True):
+    """What a log-in hands out. Lifetimes are in seconds from now."""
+
+    access_token: str
+    expires_in_s: int
+    refresh_token: str
+    refresh_expires_in_s: int
+
+    def __repr__(self) -> str:
+        return "TokenPair(…)"
+
+
+class SessionTokens(Protocol):
+    """Makes and reads the tokens of sessions. The same session and generation have the same refresh token."""
+
+    def new_salt(self) -> str: ...
+
+    def issue(self, ref: SessionRef, session: Session, at: datetime) -> TokenPair: ...
+
+    def read_refresh(self, token: str) -> SessionRef:
+        """What the token claims; to be believed only once it is genuine. Raises InvalidToken for another format."""
+        ...
+
+    def is_genuine(self, token: str, session: Session) -> bool: ...
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """`secret` is shown once and kept nowhere; `prefix` and `last4` let its owner recognise it."""
+
+    secret: str
+    secret_hash: str
+    prefix: str
+    last4: str
+
+    def __repr__(self) -> str:
+        return f"NewKey({self.prefix}…{self.last4})"
+
+
+class ApiKeys(Protocol):
+    def make(self) -> NewKey: ...
+
+
+class LogMessage(msgspec.Struct, frozen=True):
+    """A message of a stream, whole and undecoded. `behind` is how many messages the stream held after it when sent."""
+
+    stream: str
+    position: int
+    subject: str
+    time: datetime
+    raw: bytes
+    behind: int = 0
+
+
+class LogFeed(Protocol):
+    """The messages of one stream in order. Raises FeedBroken when it cannot go on; open another one then."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `take` would answer at once."""
+        ...
+
+    async def take(self, timeout_s: float) -> list[LogMessage]:
+        """All that wait, up to what one transaction should hold; nothing after the timeout."""
+        ...
+
+    async def done(self, position: int) -> None:
+        """Messages up to here are dealt with: the log may send on."""
+        ...
+
+
+class FeedBroken(Exception):
+    """The log stopped sending, or sent something out of order."""
+
+
+class LogReader(Protocol):
+    """Streams from any position on, and where they end. Raises Unavailable."""
+
+    def open(self, stream: str, after: int) -> AbstractAsyncContextManager[LogFeed]: ...
+
+    async def last_position(self, stream: str) -> int: ...
+
+    async def time_at(self, stream: str, position: int) -> datetime | None:
+        """When the message was stored; None when there is none."""
+        ...
+
+
+Row = Mapping[str, Any]
+
+
+class Connection(Protocol):
+    """One transaction. `RowsRefused` when the database refuses the data itself, Unavailable when it cannot answer."""
+
+    async def execute(self, query: str, *args: object) -> int:
+        """How many rows it touched."""
+        ...
+
+    async def fetch(self, query: str, *args: object) -> list[Row]: ...
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None: ...
+
+
+class Database(Protocol):
+    """The read models. Raises Unavailable."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]: ...
+
+    async def fetch(self, query: str, *args: object) -> list[Row]: ...
+
+
+class RowsRefused(Exception):
+    """The database will never take these rows: a constraint or a type says no."""

@@ -7,7 +7,7 @@ import msgspec
 from domain.money import PER_MILLION
 
 
-class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
+class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Disjoint classes: a token is counted in exactly one of them."""
 
     input: int = 0

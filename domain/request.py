@@ -19,7 +19,7 @@ ABANDONED_POLICY = "input_estimate.v1"
 """A request whose worker died is charged the estimated price of its input: the least that its provider billed."""
 
 
-class RequestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+class RequestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
     request_id: RequestId
     account_id: AccountId
     at: datetime

@@ -44,6 +44,15 @@ class SessionClosed(SessionFact, frozen=True, kw_only=True, tag="session.closed.
 SessionEvent: TypeAlias = SessionOpened | SessionRefreshed | SessionClosed
 
 
+class SessionRef(msgspec.Struct, frozen=True):
+    """Which log-in, and which of its refresh tokens."""
+
+    user_id: UserId
+    account_id: AccountId
+    session_id: SessionId
+    generation: int = 0
+
+
 class Session(msgspec.Struct, frozen=True):
     salt: str
     expires_at: datetime
@@ -84,6 +93,11 @@ def refresh(sessions: Sessions, proposed: SessionRefreshed) -> list[SessionEvent
 
 def close_session(sessions: Sessions, proposed: SessionClosed) -> list[SessionEvent]:
     return [proposed] if proposed.session_id in sessions.open else []
+
+
+def close_all(sessions: Sessions, proposed: SessionClosed) -> list[SessionEvent]:
+    """Every session of the user, whichever asked for it."""
+    return [_closed(proposed, ident, proposed.reason) for ident in sessions.open]
 
 
 def _closed(cause: SessionFact, session_id: SessionId, reason: EndReason) -> SessionClosed:

@@ -1,0 +1,1 @@
+"""NATS, PostgreSQL and Valkey out of wheels, as child processes that end with us."""

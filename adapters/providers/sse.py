@@ -1,0 +1,35 @@
+"""Server-sent events out of a byte stream whose chunks fall anywhere."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+class EventTooLarge(Exception):
+    pass
+
+
+async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """The data of each event, in order; several data lines are joined by a newline. Comments are passed over.
+
+    What stands after the last blank line is no event. Raises EventTooLarge above `MAX_EVENT_BYTES`.
+    """
+    buffer = b""
+    async for chunk in chunks:
+        buffer += chunk
+        if b"\r" in buffer:
+            buffer = buffer.replace(b"\r\n", b"\n")
+        *blocks, buffer = buffer.split(b"\n\n")
+        for block in blocks:
+            data = _data_of(block)
+            if data is not None:
+                yield data
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise EventTooLarge
+
+
+def _data_of(block: bytes) -> bytes | None:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:]
+    lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None

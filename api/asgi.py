@@ -1,0 +1,113 @@
+"""The API as one ASGI application: Litestar, and before it the hot path that speaks raw ASGI."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+
+from api.accounts import Accounts
+from api.compose import Services, open_services
+from api.dependencies import provide_caller, provide_min_position
+from api.error_handlers import EXCEPTION_HANDLERS
+from api.logs import configure_logs
+from api.openapi import describe_chat, openapi_config
+from api.request_id import add_request_id
+from api.routes.auth import AuthController
+from api.routes.billing import BillingController
+from api.routes.health import HealthController
+from api.routes.keys import KeyController
+from api.routes.models import ModelsController
+from api.routes.reads import provide_wanted
+from api.routes.requests import RequestsController
+from api.routes.usage import UsageController
+from api.routes.users import ProfileController
+from api.server import run_server
+from api.settings import Settings
+from api.startup import StartupError
+
+CHAT_PATHS = frozenset({"/api/v1/chat/completions", "/v1/chat/completions"})
+CONTROLLERS = (
+    AuthController,
+    BillingController,
+    KeyController,
+    ModelsController,
+    ProfileController,
+    RequestsController,
+    UsageController,
+)
+
+ServicesFrom = Callable[[Settings], AbstractAsyncContextManager[Services]]
+
+
+class Application:
+    """`services_from` opens what the API serves from; a test passes its own."""
+
+    def __init__(self, settings: Settings, services_from: ServicesFrom = open_services) -> None:
+        self._settings = settings
+        self._services_from = services_from
+        self._services: Services | None = None
+        self.failure: StartupError | None = None
+        self.litestar = self._litestar()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] in CHAT_PATHS and self._services is not None:
+            await self._services.chat(scope, receive, send)
+        else:
+            await self.litestar(scope, receive, send)
+
+    def _litestar(self) -> Litestar:
+        app = Litestar(
+            route_handlers=[
+                HealthController,
+                Router("/api/v1", route_handlers=[*CONTROLLERS]),
+                Router("/v1", route_handlers=[ModelsController], include_in_schema=False),
+            ],
+            dependencies={
+                "services": Provide(self._provide_services, sync_to_thread=False),
+                "accounts": Provide(self._provide_accounts, sync_to_thread=False),
+                "caller": Provide(provide_caller),
+                "min_position": Provide(provide_min_position),
+                "wanted": Provide(provide_wanted, sync_to_thread=False),
+            },
+            exception_handlers={**EXCEPTION_HANDLERS},
+            before_send=[add_request_id],
+            lifespan=[self._lifespan],
+            openapi_config=openapi_config(),
+            logging_config=None,
+        )
+        describe_chat(app)
+        return app
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None]:
+        try:
+            async with self._services_from(self._settings) as services:
+                self._services = services
+                yield
+        except StartupError as failure:
+            self.failure = failure
+            raise
+        finally:
+            self._services = None
+
+    def _provide_services(self) -> Services:
+        assert self._services is not None, "the lifespan opens the services"
+        return self._services
+
+    def _provide_accounts(self) -> Accounts:
+        return self._provide_services().accounts
+
+
+def serve(settings: Settings) -> None:
+    """Until SIGTERM. Raises StartupError when a part that it needs is missing or wrong."""
+    configure_logs(settings)
+    application = Application(settings)
+    try:
+        run_server(application, settings)
+    except SystemExit:
+        if application.failure is None:
+            raise
+    if application.failure is not None:
+        raise application.failure

@@ -1,0 +1,29 @@
+"""`agg migrate`: streams and tables, forward only."""
+
+import asyncio
+
+import rich_click as click
+
+from api.cli.environment import settings_from_environment
+from api.endpoints import resolve_endpoints
+from api.settings import Settings
+from api.startup import StartupError
+
+
+@click.command("migrate")
+def command() -> None:
+    """Bring the streams of NATS and the tables of PostgreSQL up to date. Running it again changes nothing."""
+    for applied in asyncio.run(bring_up_to_date(settings_from_environment())):
+        click.echo(applied)
+
+
+async def bring_up_to_date(settings: Settings) -> list[str]:
+    """What was applied. Raises StartupError."""
+    endpoints = resolve_endpoints(settings)
+    from domain.errors import Unavailable
+    from migrations.apply import MigrationError, migrate
+
+    try:
+        return await migrate(endpoints)
+    except (MigrationError, Unavailable, OSError) as failure:
+        raise StartupError(f"migration failed: {failure}") from failure

@@ -1,0 +1,184 @@
+"""COMPOSITION ROOT: which adapter supplies which port."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from adapters.credit_recall import NatsCreditRecall
+from adapters.durability import verify_durability
+from adapters.endpoints import ServiceEndpoints
+from adapters.faststream_log import open_log
+from adapters.jetstream_event_log import JetStreamEventLog
+from adapters.jetstream_request_log import GroupCommitRequestLog
+from adapters.keyring import Keyring
+from adapters.live_directory import FILTERS, LiveDirectory
+from adapters.log_reader import tail_latest
+from adapters.nats_connection import connect_nats
+from adapters.passwords import Argon2Passwords
+from adapters.postgres import open_database
+from adapters.providers.http import ProviderHttp
+from adapters.providers.openai import OpenAIProvider
+from adapters.providers.sim import SimProvider
+from adapters.tokens import AccessTokens
+from adapters.valkey import open_valkey
+from adapters.vault import EnvelopeVault, JetStreamWrappedKeys
+from api.accounts import AccountParts, Accounts, assemble_accounts
+from api.background import every, run_for_ever, running
+from api.chat_endpoint import ChatEndpoint
+from api.directory_reads import PostgresDirectoryReads
+from api.endpoints import resolve_endpoints
+from api.health_figures import StateFigures
+from api.local_secrets import resolve_secrets
+from api.model_names import find_model
+from api.request_id import new_id
+from api.settings import Settings, SettingsError
+from api.telemetry import ChatTelemetry, LogTelemetry
+from commands.complete_chat import CompleteChatHandler
+from commands.credit_leases import CreditLeases
+from commands.store import EventStore
+from domain.errors import Unavailable
+from domain.ids import RequestId
+from domain.ports import ChatProvider, Database, LogReader
+
+OPENAI_URL = "https://api.openai.com/v1"
+TEND_LEASES_S = 1.0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What every process of ours has: the log, where facts are decided, and the read models' database."""
+
+    settings: Settings
+    endpoints: ServiceEndpoints
+    worker: str
+    nats: Client
+    store: EventStore
+    database: Database
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the API serves from."""
+
+    backbone: Backbone
+    registry: CollectorRegistry
+    directory: LiveDirectory
+    accounts: Accounts
+    leases: CreditLeases
+    providers: Mapping[str, ChatProvider]
+    chat: ChatEndpoint
+    valkey: Redis
+    log: LogReader
+    figures: StateFigures
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_request_id() -> RequestId:
+    return RequestId(f"req_{new_id()}")
+
+
+@asynccontextmanager
+async def open_backbone(settings: Settings, role: str) -> AsyncGenerator[Backbone]:
+    """Raises SettingsError when NATS is away, or lazier than the durability that is asked for."""
+    endpoints = resolve_endpoints(settings)
+    worker = f"{role}-{new_id()}"
+    try:
+        connection = await connect_nats(endpoints.nats_url, worker)
+    except Unavailable as error:
+        raise SettingsError(f"NATS does not answer: start it, or correct AGG_NATS_URL ({error})") from error
+    try:
+        if settings.durability == "strict" and (doubt := await verify_durability(endpoints.nats_url)):
+            raise SettingsError(doubt)
+        async with open_database(endpoints.database) as database:
+            store = EventStore(JetStreamEventLog(connection), f"/{role}/{worker}")
+            yield Backbone(settings, endpoints, worker, connection, store, database)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncGenerator[Services]:
+    async with AsyncExitStack() as stack:
+        backbone = await stack.enter_async_context(open_backbone(settings, "api"))
+        registry = CollectorRegistry()
+        requests = GroupCommitRequestLog(backbone.nats, backbone.worker, on_publish=LogTelemetry(registry).published)
+        await requests.open()
+        stack.push_async_callback(requests.close)
+        recall = NatsCreditRecall(backbone.nats, backbone.worker)
+        leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce)
+        stack.push_async_callback(leases.close)
+        await recall.listen(leases.give_back)
+        providers = await _open_providers(settings, stack)
+        directory = LiveDirectory()
+        accounts = compose_accounts(backbone, directory, stack)
+        complete_chat = CompleteChatHandler(leases, requests, providers, now)
+        chat = ChatEndpoint(
+            accounts.authenticator,
+            lambda name: find_model(directory, providers, name),
+            complete_chat,
+            ChatTelemetry(registry),
+            new_request_id,
+        )
+        log = await stack.enter_async_context(open_log(backbone.endpoints.nats_url.split(",")))
+        valkey = open_valkey(backbone.endpoints.redis)
+        stack.push_async_callback(valkey.aclose)
+
+        async def follow_log() -> None:
+            await directory.follow(tail_latest(backbone.nats, "EVT", FILTERS))
+
+        await stack.enter_async_context(
+            running(run_for_ever("directory", follow_log), every(TEND_LEASES_S, leases.tend))
+        )
+        yield Services(
+            backbone, registry, directory, accounts, leases, providers, chat, valkey, log, StateFigures(registry)
+        )
+
+
+async def _open_providers(settings: Settings, stack: AsyncExitStack) -> Mapping[str, ChatProvider]:
+    """Those that have credentials or an address, and the simulated one."""
+    sim = SimProvider(settings.sim_served_log)
+    stack.callback(sim.close)
+    providers: dict[str, ChatProvider] = {sim.name: sim}
+    if settings.openai_api_key or settings.openai_base_url:
+        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        http = ProviderHttp("openai", settings.openai_base_url or OPENAI_URL, headers)
+        await http.open()
+        stack.push_async_callback(http.close)
+        providers["openai"] = OpenAIProvider("openai", http)
+    return providers
+
+
+def compose_accounts(backbone: Backbone, directory: LiveDirectory, stack: AsyncExitStack) -> Accounts:
+    settings = backbone.settings
+    secrets = resolve_secrets(settings)
+    passwords = Argon2Passwords()
+    stack.callback(passwords.close)
+    keyring = Keyring(secrets.master_key)
+    access = AccessTokens(
+        secrets.jwt_secret,
+        ttl_s=int(settings.auth_jwt_expiration.total_seconds()),
+        previous=secrets.jwt_previous_secrets,
+    )
+    return assemble_accounts(
+        AccountParts(
+            store=backbone.store,
+            vault=EnvelopeVault(JetStreamWrappedKeys(backbone.nats.jetstream()), keyring.personal_data),
+            passwords=passwords,
+            keyring=keyring,
+            access=access,
+            refresh_lifetime=settings.auth_refresh_expiration,
+            directory=directory,
+            reads=PostgresDirectoryReads(backbone.database),
+            now=now,
+            new_id=new_id,
+        )
+    )

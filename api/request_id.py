@@ -1,0 +1,37 @@
+"""Each request's id: the client's own if it is a sane one, else made here."""
+
+import os
+import re
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+from domain.ids import uuid7
+
+HEADER = b"x-request-id"
+_SANE = re.compile(rb"[A-Za-z0-9_.:/+=-]{8,128}")
+
+
+def new_id() -> str:
+    """A time-ordered UUID in hex, as all our ids are."""
+    return uuid7(time.time_ns() // 1_000_000, os.urandom(10)).hex
+
+
+def request_id_of(scope: MutableMapping[str, Any]) -> str:
+    """The same for the whole life of the request."""
+    state: dict[str, Any] = scope.setdefault("state", {})
+    known = state.get("request_id")
+    if known is None:
+        known = state["request_id"] = _sent_in(scope) or new_id()
+    return known
+
+
+def _sent_in(scope: MutableMapping[str, Any]) -> str | None:
+    sent = next((value for name, value in scope.get("headers", ()) if name == HEADER), b"")
+    return sent.decode() if _SANE.fullmatch(sent) else None
+
+
+async def add_request_id(message: Any, scope: Any) -> None:
+    """Litestar `before_send` hook."""
+    if message["type"] == "http.response.start":
+        message.setdefault("headers", []).append((HEADER, request_id_of(scope).encode()))

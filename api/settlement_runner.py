@@ -1,0 +1,65 @@
+"""Runs settlement in a worker: one owner reads the request log and ticks; the others stand by."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from commands.settle_usage import SettleUsage
+from domain.events import decode_batch
+from domain.ports import LogFeed, LogReader
+
+STREAM = "REQ"
+TICK_S = 0.2
+OWN_EVERY_S = 2.0
+
+logger = structlog.get_logger()
+
+
+class Ownership(Protocol):
+    """Raises Unavailable."""
+
+    async def own(self) -> bool: ...
+
+
+class SettlementRunner:
+    def __init__(
+        self, settle: SettleUsage, ownership: Ownership, reader: LogReader, clock: Callable[[], datetime]
+    ) -> None:
+        self._settle = settle
+        self._ownership = ownership
+        self._reader = reader
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Until ownership is lost or something fails; to be called again then."""
+        if not await self._ownership.own():
+            await asyncio.sleep(OWN_EVERY_S)
+            return
+        start = await self._settle.resume()
+        logger.info("settlement_owned", resumes_after=start)
+        async with self._reader.open(STREAM, start) as feed:
+            await self._follow(feed)
+
+    async def _follow(self, feed: LogFeed) -> None:
+        owned_until = time.monotonic() + OWN_EVERY_S
+        while True:
+            if time.monotonic() > owned_until:
+                if not await self._ownership.own():
+                    return
+                owned_until = time.monotonic() + OWN_EVERY_S
+            head_read_at = self._clock()
+            head = await self._reader.last_position(STREAM)
+            await self._take(feed, TICK_S)
+            await self._settle.tick(head, head_read_at)
+
+    async def _take(self, feed: LogFeed, seconds: float) -> None:
+        """Fold whatever arrives within so many seconds."""
+        until = time.monotonic() + seconds
+        while (left_s := until - time.monotonic()) > 0:
+            for message in await feed.take(left_s):
+                self._settle.apply(message.position, decode_batch(message.raw))
+                await feed.done(message.position)

@@ -1,0 +1,152 @@
+"""What it costs: `python -m bench [--streams] [--peer litellm] [--peer portkey] …`. One run, so that ratios hold.
+
+Exit 0 when every answer was complete and what was charged is what was served, 1 when not.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import msgspec
+
+from bench.gateway import balance_nanos, gateway, settled
+from bench.hotspots import Hotspot, record
+from bench.measure import KINDS, Meter, Scenario
+from bench.mock_upstream import CHUNKS, INPUT_TOKENS
+from bench.peers import PEERS
+from bench.processes import Cores, Failed, family, rss_mb
+from bench.report import Memory, Report, Subject, as_text
+from bench.target import Target, mock_counts, mock_upstream
+
+COST_NANOS = INPUT_TOKENS * 150 + CHUNKS * 600
+"""gpt-4o-mini: 0.15 and 0.60 USD a million tokens."""
+STREAM_CONCURRENCY = (1, 16, 64, 256)
+BUSY = Scenario("plain", 64)
+MEMORY_REQUESTS = 100_000
+
+
+def parser() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(prog="bench", description=__doc__)
+    words.add_argument("--seconds", type=float, default=5.0, help="how long each scenario is measured (5)")
+    words.add_argument("--concurrency", type=_numbers, default=(1, 16, 64, 256), help="1,16,64,256")
+    words.add_argument("--streams", action="store_true", help="streams too, in a burst and 10 ms apart")
+    words.add_argument("--peer", action="append", choices=sorted(PEERS), default=[], help="install and measure it too")
+    words.add_argument("--peers-in", type=Path, help="a directory in which installed peers are kept and found again")
+    words.add_argument("--memory", action="store_true", help=f"resident memory over {MEMORY_REQUESTS:,} requests")
+    words.add_argument("--profile", type=int, default=0, metavar="SECONDS", help="the gateway's hot spots, by py-spy")
+    words.add_argument("--no-gateway", action="store_true", help="only the peers")
+    words.add_argument("--no-pin", action="store_true", help="leave processes to the scheduler")
+    words.add_argument("--json", action="store_true", help="the whole report as JSON")
+    return words
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+def scenarios(options: argparse.Namespace) -> list[Scenario]:
+    kinds = list(KINDS) if options.streams else ["plain"]
+    return [Scenario(kind, concurrency) for kind in kinds for concurrency in options.concurrency]
+
+
+class Bench:
+    """One run: the mock first, then whoever stands between."""
+
+    def __init__(self, options: argparse.Namespace, directory: Path) -> None:
+        self._options = options
+        self._directory = directory
+        self._cores = Cores(pinned=not options.no_pin)
+        self._meter = Meter(self._cores, options.seconds)
+        self._scenarios = scenarios(options)
+        self.report = Report(seconds=options.seconds, pinned=self._cores.pinned)
+
+    def run(self) -> Report:
+        with mock_upstream(self._directory, self._cores) as mock:
+            self._measured(mock, self._subject(mock))
+            if not self._options.no_gateway:
+                self._guarded("gateway", lambda: self._gateway(mock))
+            for name in dict.fromkeys(self._options.peer):
+                self._guarded(name, lambda name=name: self._peer(name, mock))
+        return self.report
+
+    def _gateway(self, mock: Target) -> None:
+        with gateway(mock, self._cores) as running:
+            before, served_before = balance_nanos(running), mock_counts(mock).answered
+            subject = self._subject(running.target)
+            self._measured(running.target, subject)
+            if self._options.memory:
+                subject.memory = self._memory(running.target)
+            if self._options.profile:
+                subject.hotspots = self._profile(running.target, running.ready.pids["api"])
+            answers = self._meter.answered.get(running.target.name, 0)
+            subject.settled = settled(running, mock, before, served_before, answers, COST_NANOS)
+
+    def _peer(self, name: str, mock: Target) -> None:
+        place = (self._options.peers_in or self._directory).resolve() / name
+        say(f"{name}: installing and starting")
+        with PEERS[name](place, mock, self._cores) as target:
+            subject = self._subject(target)
+            self._measured(target, subject)
+            if self._options.memory:
+                subject.memory = self._memory(target)
+
+    def _subject(self, target: Target) -> Subject:
+        subject = Subject(name=target.name, version=target.version)
+        self.report.subjects.append(subject)
+        return subject
+
+    def _measured(self, target: Target, subject: Subject) -> None:
+        subject.rss_before_mb = rss_mb(family(target.pids))
+        for scenario in self._scenarios:
+            say(f"{target.name}: {scenario.title}")
+            subject.measurements.append(self._meter.measure(target, scenario))
+        subject.rss_after_mb = rss_mb(family(target.pids))
+
+    def _memory(self, target: Target) -> Memory:
+        start, half = rss_mb(family(target.pids)), MEMORY_REQUESTS // 2
+        after: list[float] = []
+        for number in (1, 2):
+            say(f"{target.name}: memory, half {number} of {MEMORY_REQUESTS:,} requests")
+            self._meter.measure(target, BUSY, requests=half)
+            after.append(rss_mb(family(target.pids)))
+        return Memory(requests=MEMORY_REQUESTS, start_mb=start, half_mb=after[0], end_mb=after[1])
+
+    def _profile(self, target: Target, pid: int) -> list[Hotspot]:
+        """Samples while the load runs; the CPU of this measurement includes the sampling and is thrown away."""
+        seconds = self._options.profile
+        say(f"{target.name}: profile, {BUSY.title}")
+        spots: list[Hotspot] = []
+        meter = Meter(self._cores, seconds + 2)
+        meter.measure(target, BUSY, meanwhile=lambda: spots.extend(record(pid, seconds)))
+        self._meter.answered[target.name] += meter.answered[target.name]
+        return spots
+
+    def _guarded(self, name: str, measure: Callable[[], None]) -> None:
+        """One that does not run does not spoil the others."""
+        try:
+            measure()
+        except Failed as failure:
+            self.report.subjects.append(Subject(name=name, version="", failure=str(failure)))
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    with ExitStack() as stack:
+        directory = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="agg-bench-", ignore_cleanup_errors=True))
+        )
+        report = Bench(options, directory).run()
+    print(msgspec.json.format(msgspec.json.encode(report)).decode() if options.json else as_text(report))
+    return 0 if report.good else 1
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(main(sys.argv[1:]))

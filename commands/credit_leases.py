@@ -1,0 +1,255 @@
+"""Hard budgets: this worker's leases of accounts' credit. Admission is a comparison in memory.
+
+A lease is a hold that the ledger granted this worker. A request reserves the most it may cost from it; its end turns
+the reservation into spending. More is leased when it runs short, and what lies idle is given back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import msgspec
+import structlog
+
+from commands.store import Cause, EventStore
+from domain.errors import CreditExhausted, NotFound, Unavailable
+from domain.ids import AccountId, CommandId, LeaseId
+from domain.ledger import (
+    LEDGER,
+    CreditLeased,
+    LeaseExtended,
+    LeaseReturned,
+    Ledger,
+    LedgerEvent,
+    extend_lease,
+    lease,
+    return_lease,
+)
+
+LEASE_TERM = timedelta(seconds=60)
+RENEW_BEFORE = timedelta(seconds=30)
+SAFETY = timedelta(seconds=10)
+"""A lease this close to its end admits nothing more, so that clocks that differ do no harm."""
+IDLE_AFTER = timedelta(seconds=5)
+USUAL_LEASE_NANOS = 500_000_000
+REQUESTS_AHEAD = 32
+"""A lease is made to hold about this many requests like the one that asked, or the usual amount if more."""
+SHARE = 4
+"""Beyond its need, a lease takes at most one part in `SHARE` of the free credit, so that other workers find some."""
+RECALL_WAITS_S = (0.02, 0.05, 0.1, 0.2)
+"""How long to wait for other workers' idle credit before refusing."""
+
+logger = structlog.get_logger()
+
+
+class Holding:
+    """One lease as its worker sees it. `free_nanos` is what may still be promised to requests."""
+
+    __slots__ = ("account_id", "expires_at", "granted_nanos", "lease_id", "reserved_nanos", "spent_nanos", "used_at")
+
+    def __init__(self, account_id: AccountId, lease_id: LeaseId, amount_nanos: int, expires_at: datetime) -> None:
+        self.account_id = account_id
+        self.lease_id = lease_id
+        self.granted_nanos = amount_nanos
+        self.expires_at = expires_at
+        self.used_at = expires_at - LEASE_TERM
+        self.reserved_nanos = 0
+        self.spent_nanos = 0
+
+    @property
+    def free_nanos(self) -> int:
+        return self.granted_nanos - self.spent_nanos - self.reserved_nanos
+
+    def admits(self, amount_nanos: int, now: datetime) -> bool:
+        return self.free_nanos >= amount_nanos and self.expires_at - now > SAFETY
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """Ends in exactly one `release`."""
+
+    holding: Holding
+    amount_nanos: int
+
+    @property
+    def lease_id(self) -> LeaseId:
+        return self.holding.lease_id
+
+    def release(self, spent_nanos: int) -> None:
+        """The request has ended; `spent_nanos` of its reservation (0: nothing) was spent."""
+        self.holding.reserved_nanos -= self.amount_nanos
+        self.holding.spent_nanos += spent_nanos
+
+
+class CreditLeases:
+    """`recall` asks the other workers to give back what they do not need of an account's credit."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        worker: str,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        recall: Callable[[AccountId], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._new_id = new_id
+        self._recall = recall
+        self._holdings: dict[AccountId, Holding] = {}
+        self._locks: dict[AccountId, asyncio.Lock] = {}
+        self._waiting_nanos: dict[AccountId, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._holdings)
+
+    def try_reserve(self, account_id: AccountId, amount_nanos: int, now: datetime) -> Reservation | None:
+        """In memory; None when the lease at hand does not allow it."""
+        holding = self._holdings.get(account_id)
+        if holding is None or not holding.admits(amount_nanos, now):
+            return None
+        holding.reserved_nanos += amount_nanos
+        holding.used_at = now
+        return Reservation(holding, amount_nanos)
+
+    async def reserve(self, account_id: AccountId, amount_nanos: int) -> Reservation:
+        """Lease more if needed. Raises CreditExhausted when the account's free credit does not allow it."""
+        self._waiting_nanos[account_id] = self._waiting_nanos.get(account_id, 0) + amount_nanos
+        try:
+            return await self._reserve(account_id, amount_nanos)
+        finally:
+            self._waiting_nanos[account_id] -= amount_nanos
+            if not self._waiting_nanos[account_id]:
+                del self._waiting_nanos[account_id]
+
+    async def _reserve(self, account_id: AccountId, amount_nanos: int) -> Reservation:
+        waits = iter(RECALL_WAITS_S)
+        while True:
+            async with self._locks.setdefault(account_id, asyncio.Lock()):
+                if reservation := self.try_reserve(account_id, amount_nanos, self._clock()):
+                    return reservation
+                try:
+                    await self._lease_more(account_id, amount_nanos)
+                    continue
+                except CreditExhausted:
+                    wait_s = next(waits, None)
+                    if wait_s is None:
+                        raise
+                    await self._recall(account_id)
+            await asyncio.sleep(wait_s)
+
+    async def _lease_more(self, account_id: AccountId, amount_nanos: int) -> None:
+        holding = self._holdings.get(account_id)
+        if holding is None:
+            await self._open(account_id, amount_nanos)
+            return
+        missing = max(0, amount_nanos - holding.free_nanos)
+        try:
+            await self._extend(holding, missing)
+        except NotFound:
+            self._holdings.pop(account_id, None)
+
+    async def _open(self, account_id: AccountId, needed_nanos: int) -> None:
+        lease_id = LeaseId(self._new_id())
+        leased: list[CreditLeased] = []
+
+        def decide(ledger: Ledger) -> list[LedgerEvent]:
+            amount = self._amount(ledger, account_id, needed_nanos)
+            now = self._clock()
+            proposed = CreditLeased(
+                account_id=account_id,
+                at=now,
+                lease_id=lease_id,
+                worker=self._worker,
+                amount_nanos=amount,
+                expires_at=now + LEASE_TERM,
+            )
+            leased[:] = [proposed]
+            return lease(ledger, proposed)
+
+        await self._change(account_id, decide)
+        self._holdings[account_id] = Holding(account_id, lease_id, leased[0].amount_nanos, leased[0].expires_at)
+
+    async def _extend(self, holding: Holding, missing_nanos: int) -> None:
+        extended: list[LeaseExtended] = []
+
+        def decide(ledger: Ledger) -> list[LedgerEvent]:
+            amount = self._amount(ledger, holding.account_id, missing_nanos) if missing_nanos else 0
+            now = self._clock()
+            proposed = LeaseExtended(
+                account_id=holding.account_id,
+                at=now,
+                lease_id=holding.lease_id,
+                amount_nanos=amount,
+                expires_at=now + LEASE_TERM,
+            )
+            extended[:] = [proposed]
+            return extend_lease(ledger, proposed)
+
+        await self._change(holding.account_id, decide)
+        holding.granted_nanos += extended[0].amount_nanos
+        holding.expires_at = extended[0].expires_at
+
+    def _amount(self, ledger: Ledger, account_id: AccountId, needed_nanos: int) -> int:
+        """What to lease: the need, and beyond it a share of the free credit. Leases shrink as credit falls."""
+        available = ledger.available_nanos
+        if needed_nanos > available:
+            raise CreditExhausted(needed_nanos, available)
+        wanted = max(USUAL_LEASE_NANOS, REQUESTS_AHEAD * needed_nanos, self._waiting_nanos.get(account_id, 0))
+        return max(needed_nanos, min(wanted, available // SHARE))
+
+    async def give_back(self, account_id: AccountId) -> None:
+        """Another worker needs this account's credit: return what no request here has reserved."""
+        async with self._locks.setdefault(account_id, asyncio.Lock()):
+            holding = self._holdings.get(account_id)
+            if holding is not None:
+                await self._return(holding, final=holding.reserved_nanos == 0)
+
+    async def tend(self) -> None:
+        """Renew leases in use and return idle ones; to be called about once a second."""
+        now = self._clock()
+        for holding in list(self._holdings.values()):
+            idle = holding.reserved_nanos == 0 and now - holding.used_at > IDLE_AFTER
+            if not idle and holding.expires_at - now > RENEW_BEFORE:
+                continue
+            async with self._locks.setdefault(holding.account_id, asyncio.Lock()):
+                with suppress(Unavailable):
+                    await self._tend_one(holding)
+        self._locks = {
+            account: lock for account, lock in self._locks.items() if lock.locked() or account in self._holdings
+        }
+
+    async def _tend_one(self, holding: Holding) -> None:
+        if holding.reserved_nanos == 0 and self._clock() - holding.used_at > IDLE_AFTER:
+            await self._return(holding, final=True)
+            return
+        try:
+            await self._extend(holding, 0)
+        except NotFound:
+            self._holdings.pop(holding.account_id, None)
+            logger.warning("lease_lost", account=holding.account_id, lease=holding.lease_id)
+
+    async def close(self) -> None:
+        """Return everything; requests that still run keep what they reserved until the lease expires."""
+        for account_id in list(self._holdings):
+            with suppress(Unavailable):
+                await self.give_back(account_id)
+
+    async def _return(self, holding: Holding, *, final: bool) -> None:
+        """Counted as gone before the log is told, so that nothing can spend it meanwhile."""
+        amount = max(0, holding.free_nanos)
+        if final:
+            self._holdings.pop(holding.account_id, None)
+        elif not amount:
+            return
+        holding.granted_nanos -= amount
+        now = self._clock()
+        proposed = LeaseReturned(
+            account_id=holding.account_id, at=now, lease_id=holding.lease_id, amount_nanos=amount, final=final
+        )
+        await self._change(holding.account_id, lambda ledger: return_lease(ledger, proposed))
+
+    async def _change(self, account_id: AccountId, decide: Callable[[Ledger], list[LedgerEvent]]) -> None:
+        cause = Cause(CommandId(self._new_id()), self._clock(), actor=f"worker:{self._worker}")
+        await self._store.change(LEDGER, LEDGER.at(account_id), decide, cause)
