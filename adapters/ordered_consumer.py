@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ HEARTBEATS_MISSED = 3
 REQUEST_S = 2.0
 PAUSE_S = 0.1
 SECOND_NS = 1_000_000_000
+EPOCH = datetime.fromtimestamp(0, UTC)
 INACTIVE_NS = 30 * SECOND_NS
 
 OUTAGES = (nats.errors.Error, OSError, TimeoutError)
@@ -171,5 +172,4 @@ def _place(reply: str) -> tuple[int, int, int, int]:
 
 def _stored(message: Msg, sequence: int, stamp: int) -> StoredMessage:
     ident = message.headers.get(MESSAGE_ID, "") if message.headers else ""
-    time = datetime.fromtimestamp(stamp // SECOND_NS, UTC).replace(microsecond=stamp % SECOND_NS // 1_000)
-    return StoredMessage(sequence, message.subject, message.data, time, ident)
+    return StoredMessage(sequence, message.subject, message.data, EPOCH + timedelta(microseconds=stamp // 1_000), ident)

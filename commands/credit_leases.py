@@ -44,9 +44,21 @@ logger = structlog.get_logger()
 
 
 class Holding:
-    """One lease as its worker sees it. `free_nanos` is what may still be promised to requests."""
+    """One lease as its worker sees it. `free_nanos` is what may still be promised to requests.
 
-    __slots__ = ("account_id", "expires_at", "granted_nanos", "lease_id", "reserved_nanos", "spent_nanos", "used_at")
+    `running` counts the requests that have not ended; those that cost nothing hold the lease open too.
+    """
+
+    __slots__ = (
+        "account_id",
+        "expires_at",
+        "granted_nanos",
+        "lease_id",
+        "reserved_nanos",
+        "running",
+        "spent_nanos",
+        "used_at",
+    )
 
     def __init__(self, account_id: AccountId, lease_id: LeaseId, amount_nanos: int, expires_at: datetime) -> None:
         self.account_id = account_id
@@ -55,6 +67,7 @@ class Holding:
         self.expires_at = expires_at
         self.used_at = expires_at - LEASE_TERM
         self.reserved_nanos = 0
+        self.running = 0
         self.spent_nanos = 0
 
     @property
@@ -63,6 +76,9 @@ class Holding:
 
     def admits(self, amount_nanos: int, now: datetime) -> bool:
         return self.free_nanos >= amount_nanos and self.expires_at - now > SAFETY
+
+    def is_idle(self, now: datetime) -> bool:
+        return not self.running and now - self.used_at > IDLE_AFTER
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -77,6 +93,7 @@ class Reservation(msgspec.Struct, frozen=True):
 
     def release(self, spent_nanos: int) -> None:
         """The request has ended; `spent_nanos` of its reservation (0: nothing) was spent."""
+        self.holding.running -= 1
         self.holding.reserved_nanos -= self.amount_nanos
         self.holding.spent_nanos += spent_nanos
 
@@ -99,7 +116,7 @@ class CreditLeases:
         self._recall = recall
         self._holdings: dict[AccountId, Holding] = {}
         self._locks: dict[AccountId, asyncio.Lock] = {}
-        self._waiting_nanos: dict[AccountId, int] = {}
+        self._waiting: dict[AccountId, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self._holdings)
@@ -109,19 +126,21 @@ class CreditLeases:
         holding = self._holdings.get(account_id)
         if holding is None or not holding.admits(amount_nanos, now):
             return None
+        holding.running += 1
         holding.reserved_nanos += amount_nanos
         holding.used_at = now
         return Reservation(holding, amount_nanos)
 
     async def reserve(self, account_id: AccountId, amount_nanos: int) -> Reservation:
         """Lease more if needed. Raises CreditExhausted when the account's free credit does not allow it."""
-        self._waiting_nanos[account_id] = self._waiting_nanos.get(account_id, 0) + amount_nanos
+        waiting = self._waiting.setdefault(account_id, [])
+        waiting.append(amount_nanos)
         try:
             return await self._reserve(account_id, amount_nanos)
         finally:
-            self._waiting_nanos[account_id] -= amount_nanos
-            if not self._waiting_nanos[account_id]:
-                del self._waiting_nanos[account_id]
+            waiting.remove(amount_nanos)
+            if not waiting:
+                del self._waiting[account_id]
 
     async def _reserve(self, account_id: AccountId, amount_nanos: int) -> Reservation:
         waits = iter(RECALL_WAITS_S)
@@ -136,7 +155,7 @@ class CreditLeases:
                     wait_s = next(waits, None)
                     if wait_s is None:
                         raise
-                    await self._recall(account_id)
+            await self._recall(account_id)
             await asyncio.sleep(wait_s)
 
     async def _lease_more(self, account_id: AccountId, amount_nanos: int) -> None:
@@ -196,7 +215,7 @@ class CreditLeases:
         available = ledger.available_nanos
         if needed_nanos > available:
             raise CreditExhausted(needed_nanos, available)
-        wanted = max(USUAL_LEASE_NANOS, REQUESTS_AHEAD * needed_nanos, self._waiting_nanos.get(account_id, 0))
+        wanted = max(USUAL_LEASE_NANOS, REQUESTS_AHEAD * needed_nanos, sum(self._waiting.get(account_id, ())))
         return max(needed_nanos, min(wanted, available // SHARE))
 
     async def give_back(self, account_id: AccountId) -> None:
@@ -204,24 +223,25 @@ class CreditLeases:
         async with self._locks.setdefault(account_id, asyncio.Lock()):
             holding = self._holdings.get(account_id)
             if holding is not None:
-                await self._return(holding, final=holding.reserved_nanos == 0)
+                await self._return(holding, final=not holding.running)
 
     async def tend(self) -> None:
         """Renew leases in use and return idle ones; to be called about once a second."""
         now = self._clock()
         for holding in list(self._holdings.values()):
-            idle = holding.reserved_nanos == 0 and now - holding.used_at > IDLE_AFTER
-            if not idle and holding.expires_at - now > RENEW_BEFORE:
+            if not holding.is_idle(now) and holding.expires_at - now > RENEW_BEFORE:
                 continue
             async with self._locks.setdefault(holding.account_id, asyncio.Lock()):
                 with suppress(Unavailable):
                     await self._tend_one(holding)
         self._locks = {
-            account: lock for account, lock in self._locks.items() if lock.locked() or account in self._holdings
+            account: lock
+            for account, lock in self._locks.items()
+            if lock.locked() or account in self._holdings or account in self._waiting
         }
 
     async def _tend_one(self, holding: Holding) -> None:
-        if holding.reserved_nanos == 0 and self._clock() - holding.used_at > IDLE_AFTER:
+        if holding.is_idle(self._clock()):
             await self._return(holding, final=True)
             return
         try:

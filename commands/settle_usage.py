@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import msgspec
 import structlog
 
 from commands.store import Cause, EventStore
@@ -124,18 +123,20 @@ class SettleUsage:
 
     async def _end_abandoned(self, now: datetime) -> None:
         for request in list(self._settlement.open.values()):
-            if request.admitted.request_id not in self._ending and self._is_abandoned(request, now):
+            if request.admitted.request_id not in self._ending and await self._is_abandoned(request, now):
                 self._ending.add(request.admitted.request_id)
                 logger.warning(
                     "request_abandoned", request_id=request.admitted.request_id, lease=request.admitted.lease_id
                 )
                 await self._requests.append(abandoned(request.admitted, self._clock()))
 
-    def _is_abandoned(self, request: OpenRequest, now: datetime) -> bool:
-        lease = self._leases.find(request.admitted.account_id, request.admitted.lease_id)
-        if lease is None:
-            return request.admitted.at + LEASE_TERM_BOUND < now
-        return lease.expires_at + GRACE < now
+    async def _is_abandoned(self, request: OpenRequest, now: datetime) -> bool:
+        """The live view may lag behind a renewal: before a request is called dead, its ledger is asked."""
+        account_id, lease_id = request.admitted.account_id, request.admitted.lease_id
+        if not _is_overdue(request, self._leases.find(account_id, lease_id), now):
+            return False
+        ledger = (await self._store.load(LEDGER, LEDGER.at(account_id))).state
+        return _is_overdue(request, ledger.leases.get(lease_id), now)
 
     async def _expire_leases(self, now: datetime) -> None:
         """Only once nothing is open or unpaid under a lease may the rest of it be free again."""
@@ -168,4 +169,10 @@ class SettleUsage:
             except Unavailable as error:
                 logger.warning("settlement_progress_not_saved", reason=str(error))
                 return
-            self._saved = msgspec.structs.replace(progress, writers=dict(progress.writers))
+            self._saved = progress
+
+
+def _is_overdue(request: OpenRequest, lease: Lease | None, now: datetime) -> bool:
+    if lease is None:
+        return request.admitted.at + LEASE_TERM_BOUND < now
+    return lease.expires_at + GRACE < now

@@ -134,11 +134,11 @@ def extend_lease(ledger: Ledger, proposed: LeaseExtended) -> list[LedgerEvent]:
 
 
 def return_lease(ledger: Ledger, proposed: LeaseReturned) -> list[LedgerEvent]:
-    """What settlement charged meanwhile is no longer there to return."""
+    """What settlement charged meanwhile is no longer there to return; nobody returns less than nothing."""
     held = ledger.leases.get(proposed.lease_id)
     if held is None:
         return []
-    return [msgspec.structs.replace(proposed, amount_nanos=min(proposed.amount_nanos, held.open_nanos))]
+    return [msgspec.structs.replace(proposed, amount_nanos=max(0, min(proposed.amount_nanos, held.open_nanos)))]
 
 
 def expire_lease(ledger: Ledger, proposed: LeaseExpired) -> list[LedgerEvent]:
@@ -162,7 +162,7 @@ def charge(ledger: Ledger, proposed: UsageCharged) -> list[LedgerEvent]:
 
 def _require_credit(ledger: Ledger, amount_nanos: int) -> None:
     if amount_nanos < 0:
-        raise ValueError("a lease cannot hold less than nothing")
+        raise InvalidInput("A lease cannot hold less than nothing.", field="amount_nanos")
     if amount_nanos and amount_nanos > ledger.available_nanos:
         raise CreditExhausted(amount_nanos, ledger.available_nanos)
 

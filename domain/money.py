@@ -1,9 +1,12 @@
 """Money is integer nano-USD: 1 USD = 1,000,000,000. No float, ever."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 NANOS_PER_USD = 1_000_000_000
 PER_MILLION = 1_000_000
+LONGEST_AMOUNT = 100
+"""Digits before the point; more is no amount but an attempt to keep us busy."""
 
 
 def usd(nanos: int) -> str:
@@ -15,8 +18,11 @@ def usd(nanos: int) -> str:
 
 
 def nanos_from_usd(amount: str | Decimal) -> int:
-    """Exact; raises ValueError below one nano-USD."""
-    scaled = Decimal(amount) * NANOS_PER_USD
-    if scaled != scaled.to_integral_value():
+    """Exact; raises ValueError below one nano-USD, and for what is no amount."""
+    exact = Decimal(amount)
+    if not exact.is_finite() or abs(exact.adjusted()) > LONGEST_AMOUNT:
+        raise ValueError(f"{amount} is no amount in USD")
+    scaled = Fraction(exact) * NANOS_PER_USD
+    if scaled.denominator != 1:
         raise ValueError(f"{amount} USD is finer than one nano-USD")
-    return int(scaled)
+    return scaled.numerator

@@ -117,7 +117,7 @@ class Settlement:
         while self._recent and self._recent[0][0] <= resume_position:
             _, source, sequence = self._recent.popleft()
             self._resumable_writers[source] = sequence
-        return self._resumable_writers
+        return dict(self._resumable_writers)
 
     @property
     def oldest_open_at(self) -> datetime | None:

@@ -1,11 +1,13 @@
 """A TCP proxy on loopback that can lose what the server says, stop taking bytes, or cut every connection."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 CHUNK_BYTES = 65_536
+BUFFER_BYTES = 65_536
 
 
 class TcpProxy:
@@ -37,8 +39,11 @@ class TcpProxy:
             writer.transport.abort()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)  # a frozen one soon takes no more
+        listener.bind(("127.0.0.1", 0))
+        self._server = await asyncio.start_server(self._serve, sock=listener)
+        self.port = listener.getsockname()[1]
 
     async def close(self) -> None:
         assert self._server

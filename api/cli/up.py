@@ -23,8 +23,12 @@ def command() -> None:
 
     Servers that AGG_NATS_URL, AGG_DATABASE_* or AGG_REDIS_* name are used instead of started.
     """
+    settings = settings_from_environment()
+    from api.logs import configure_logs
+
+    configure_logs(settings)
     plan = Plan(
-        settings=settings_from_environment(),
+        settings=settings,
         programs=PROGRAMS,
         prepare=_migrate_and_seed,
         announce=lambda url, credentials: click.echo(welcome(url, credentials)),

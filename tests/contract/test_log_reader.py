@@ -5,7 +5,9 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from datetime import timedelta
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -83,7 +85,8 @@ async def test_a_message_comes_with_subject_bytes_id_and_time(
         f"id-{kind}",
     )
     assert abs(pushed.time.timestamp() - time.time()) < 60
-    assert pushed == direct
+    assert abs(pushed.time - direct.time) <= timedelta(microseconds=1)
+    assert msgspec.structs.replace(pushed, time=direct.time) == direct
 
 
 async def test_one_subject_is_read_alone(connection: Client, writer: GuardedWriter, kind: str) -> None:
@@ -125,7 +128,7 @@ async def test_cut_connections_neither_lose_nor_repeat_a_message(
     seen: list[int] = []
     async for message in read_stream(proxied, "EVT", subject=f"evt.1.{kind}.a"):
         seen.append(message.sequence)
-        if len(seen) in (1, 3_000, 6_000):
+        if len(seen) in (1, 5_000):
             proxy.cut()
 
     assert len(seen) == 10_000
