@@ -6,24 +6,22 @@ import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from adapters.jetstream_reads import MESSAGE_ID
 from adapters.nats_connection import leave_server
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
-ATTEMPT_S = 2.0
+ATTEMPT_S = 1.0
 PAUSE_S = 0.05
 HEADER_ROOM = 1_024
-PATIENCE = 3
-"""Failed attempts on a connection that looks well, before another server is tried."""
+PATIENCE = 5
+"""Attempts' worth of time that a connected server may fail, before another one is tried. Elections take as long, and
+are answered at once with "nobody listens": counting such answers would mean to reconnect twenty times a second."""
 
 _log = structlog.get_logger(__name__)
 
 
 class _Refusal(msgspec.Struct):
-    err_code: int = 0
     description: str = ""
 
 
@@ -32,29 +30,16 @@ class _Ack(msgspec.Struct):
     error: _Refusal | None = None
 
 
-NOT_CONNECTED = _Refusal(description="not connected")
+NOT_CONNECTED = _Ack(error=_Refusal("not connected"))
 
 _decode = msgspec.json.Decoder(_Ack).decode
 
 
 class BatchPublisher:
-    """Its own inbox costs a quarter of a request each time; an acknowledgement of any attempt ends the waiting."""
-
     def __init__(self, connection: Client, subject: str, *, attempt_s: float = ATTEMPT_S) -> None:
         self._connection = connection
-        self._attempt_s = attempt_s
         self._subject = subject
-        self._inbox = connection.new_inbox()
-        self._number = 0
-        self._ack: asyncio.Future[_Ack] | None = None
-        self._subscription: Subscription | None = None
-
-    async def open(self) -> None:
-        self._subscription = await self._connection.subscribe(f"{self._inbox}.*", cb=self._answered)
-
-    async def close(self) -> None:
-        if self._subscription is not None and not self._connection.is_closed:
-            await self._subscription.unsubscribe()
+        self._attempt_s = attempt_s
 
     @property
     def max_bytes(self) -> int:
@@ -62,35 +47,27 @@ class BatchPublisher:
 
     async def publish(self, body: bytes, message_id: str) -> int:
         """The sequence of the message. Returns only when it is stored, however long that takes."""
-        self._number += 1
         headers = {MESSAGE_ID: message_id, "content-type": CONTENT_TYPE}
-        failures = 0
+        now = asyncio.get_running_loop().time
+        failures, leave_at = 0, now() + PATIENCE * self._attempt_s
         while True:
-            ack = await self._attempt(body, headers) if self._connection.is_connected else _Ack(error=NOT_CONNECTED)
+            ack = await self._attempt(body, headers) if self._connection.is_connected else NOT_CONNECTED
             if ack.error is None:
                 return ack.seq
-            if ack.error is not NOT_CONNECTED:
+            if ack is not NOT_CONNECTED:
                 failures += 1
                 _report(failures, ack.error)
-                if failures % PATIENCE == 0:
-                    await leave_server(self._connection)
+            if now() > leave_at:
+                await leave_server(self._connection)
+                leave_at = now() + PATIENCE * self._attempt_s
             await asyncio.sleep(PAUSE_S)
 
     async def _attempt(self, body: bytes, headers: dict[str, str]) -> _Ack:
-        ack = self._ack = asyncio.get_running_loop().create_future()
         try:
-            await self._connection.publish(self._subject, body, f"{self._inbox}.{self._number}", headers)
-            return await asyncio.wait_for(ack, self._attempt_s)
+            answer = await self._connection.request(self._subject, body, timeout=self._attempt_s, headers=headers)
         except (nats.errors.Error, OSError, TimeoutError) as failure:
-            return _Ack(error=_Refusal(description=type(failure).__name__))
-
-    async def _answered(self, message: Msg) -> None:
-        if self._ack is None or self._ack.done() or message.subject != f"{self._inbox}.{self._number}":
-            return
-        if message.data:
-            self._ack.set_result(_decode(message.data))
-        else:
-            self._ack.set_result(_Ack(error=_Refusal(description="no stream listens")))
+            return _Ack(error=_Refusal(type(failure).__name__))
+        return _decode(answer.data)
 
 
 def _report(failures: int, refusal: _Refusal) -> None:

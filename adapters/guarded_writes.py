@@ -19,7 +19,7 @@ from adapters.jetstream_reads import MESSAGE_ID, StoredMessage, last_of_subject,
 from domain.errors import ConcurrentWrite, Conflict, OutcomeUnknown, Unavailable
 
 DEADLINE_S = 5.0
-ATTEMPT_S = 1.5
+ATTEMPT_S = 1.0
 FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
 APPLYING_LOOKS = 5
@@ -102,6 +102,8 @@ class GuardedWriter:
         messages = [message for part in parts for message in _messages(part)]
         if len(messages) > 1:
             _mark_batch(messages)
+        if not self._connection.is_connected:  # nats-py would keep the unanswered request in memory for ever
+            return _Answer(sent=False)
         try:
             for subject, raw, headers in messages[:-1]:
                 await self._connection.publish(subject, raw, headers=headers)

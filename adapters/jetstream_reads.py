@@ -160,18 +160,28 @@ async def _ask_leader(connection: Client, subject: str, query: bytes, answer: ty
     """Asks again while there is no leader or no connection. Raises Unavailable."""
     give_up = _now() + patience_s
     while True:
-        try:
-            reply = await connection.request(subject, query, timeout=min(ATTEMPT_S, patience_s))
-            decoded = msgspec.json.decode(reply.data, type=answer)
-            if decoded.error is None or decoded.error.err_code == NO_MESSAGE:
-                return decoded
-            if decoded.error.err_code == NO_STREAM:
-                raise Unavailable("The event log has no such stream; run `agg migrate`.")
-        except (nats.errors.Error, TimeoutError):
-            pass  # no connection, no leader or no answer: the deadline decides
+        decoded = await _ask(connection, subject, query, answer, min(ATTEMPT_S, patience_s))
+        if decoded is not None:
+            return decoded
         if _now() > give_up:
             raise Unavailable("The event log does not answer; nothing was read.")
         await asyncio.sleep(PAUSE_S)
+
+
+async def _ask(connection: Client, subject: str, query: bytes, answer: type[Any], timeout_s: float) -> Any:
+    """None without a connection, a leader or an answer."""
+    if not connection.is_connected:  # nats-py would keep the unanswered request in memory for ever
+        return None
+    try:
+        reply = await connection.request(subject, query, timeout=timeout_s)
+    except (nats.errors.Error, OSError, TimeoutError):
+        return None
+    decoded = msgspec.json.decode(reply.data, type=answer)
+    if decoded.error is None or decoded.error.err_code == NO_MESSAGE:
+        return decoded
+    if decoded.error.err_code == NO_STREAM:
+        raise Unavailable("The event log has no such stream; run `agg migrate`.")
+    return None
 
 
 def _now() -> float:

@@ -83,7 +83,6 @@ class GroupCommitRequestLog:
         return len(self._queue) + len(self._in_flight)
 
     async def open(self) -> None:
-        await self._publisher.open()
         self._stopped = False
         self._tasks = [asyncio.create_task(self._commit_all()), asyncio.create_task(self._sweep())]
 
@@ -96,7 +95,6 @@ class GroupCommitRequestLog:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._publisher.close()
         lost = [*self._in_flight, *self._queue]
         for waiting in lost:
             _fail(waiting, OutcomeUnknown("The server stops; the event may not have been recorded."))

@@ -90,6 +90,8 @@ class OrderedConsumer:
             await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
 
     async def _start(self) -> bool:
+        if not self._connection.is_connected:
+            return False
         self._reconnects = self._connection.stats["reconnects"]
         self._name = f"read-{self._connection.new_inbox().rpartition('.')[2]}"
         self._delivered = 0

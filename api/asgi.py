@@ -11,9 +11,10 @@ from api.accounts import Accounts
 from api.compose import Services, open_services
 from api.dependencies import provide_caller, provide_min_position
 from api.error_handlers import EXCEPTION_HANDLERS
+from api.errors import Failure, Kind, openai_error
 from api.logs import configure_logs
 from api.openapi import describe_chat, openapi_config
-from api.request_id import add_request_id
+from api.request_id import add_request_id, request_id_of
 from api.routes.auth import AuthController
 from api.routes.billing import BillingController
 from api.routes.health import HealthController
@@ -52,10 +53,13 @@ class Application:
         self.litestar = self._litestar()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] in CHAT_PATHS and self._services is not None:
-            await self._services.chat(scope, receive, send)
-        else:
+        services = self._services
+        if services is None or scope["type"] != "http" or scope["path"] not in CHAT_PATHS:
             await self.litestar(scope, receive, send)
+        elif scope["method"] == "POST":
+            await services.chat(scope, receive, send)
+        else:
+            await _answer_wrong_method(scope, send)
 
     def _litestar(self) -> Litestar:
         app = Litestar(
@@ -98,6 +102,15 @@ class Application:
 
     def _provide_accounts(self) -> Accounts:
         return self._provide_services().accounts
+
+
+async def _answer_wrong_method(scope: Any, send: Any) -> None:
+    kind = Kind(405, "method_not_allowed", "Method not allowed")
+    failure = Failure(kind, f"{scope['method']} is not possible here; use POST.", {"allow": "POST"})
+    answer = openai_error(failure, request_id_of(scope))
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 def serve(settings: Settings) -> None:

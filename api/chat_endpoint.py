@@ -15,12 +15,12 @@ import structlog
 from api.auth import Authenticator, Caller
 from api.body import ClientGone, Receive, read_body
 from api.chat_request import parse
-from api.errors import Answer, failure_of, openai_error
+from api.errors import INTERNAL, Answer, Failure, failure_of, openai_error
 from api.telemetry import ChatTelemetry
 from commands.complete_chat import CompleteChat, CompleteChatHandler, Running
 from domain.catalog import Model
 from domain.chat import ReplyPiece
-from domain.errors import AggregatorError, InvalidInput, ModelNotFound, ProviderError
+from domain.errors import AggregatorError, ModelNotFound, ProviderError
 from domain.ids import RequestId
 from domain.money import usd
 
@@ -64,17 +64,15 @@ class ChatEndpoint:
         try:
             command = await self._command(scope, receive, request_id, started_s)
             running = await self._complete_chat.admit(command)
-        except AggregatorError as error:
-            await self._refuse(send, request_id, error)
-            return
         except ClientGone:
+            return
+        except Exception as error:
+            await self._refuse(send, request_id, _failure(error))
             return
         await _Answer(self._complete_chat, self._telemetry, running, receive, send).run()
 
     async def _command(self, scope: Any, receive: Receive, request_id: RequestId, started_s: float) -> CompleteChat:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        if scope["method"] != "POST":
-            raise InvalidInput("Use POST for chat completions.", code="method_not_allowed")
         caller: Caller = await self._authenticator.admit(headers)
         body = await read_body(receive, headers)
         request, members = parse(body)
@@ -101,8 +99,8 @@ class ChatEndpoint:
             input_estimate=request.input_estimate(),
         )
 
-    async def _refuse(self, send: Send, request_id: RequestId, error: AggregatorError) -> None:
-        answer = openai_error(failure_of(error), request_id)
+    async def _refuse(self, send: Send, request_id: RequestId, failure: Failure) -> None:
+        answer = openai_error(failure, request_id)
         self._telemetry.refused(answer.status)
         await _send_whole(send, answer.status, [*_raw(answer), (b"x-request-id", request_id.encode())], answer.body)
 
@@ -123,7 +121,7 @@ class _Answer:
     async def run(self) -> None:
         try:
             await (self._stream() if self._running.command.stream else self._whole())
-        except AggregatorError as error:
+        except Exception as error:
             await self._fail(error)
         self._telemetry.ended(self._running)
 
@@ -168,9 +166,9 @@ class _Answer:
         except (TimeoutError, OSError):
             self._running.client_gone = True
 
-    async def _fail(self, error: AggregatorError) -> None:
+    async def _fail(self, error: Exception) -> None:
         """Once the stream has begun, an error is an event and no `[DONE]` follows."""
-        answer = openai_error(failure_of(error), self._running.command.request_id)
+        answer = openai_error(_failure(error), self._running.command.request_id)
         if self._started:
             await self._give(b"data: " + answer.body + b"\n\n", more=False)
             return
@@ -189,6 +187,14 @@ class _Answer:
             (b"x-agg-attempts", b"1"),
             (b"x-agg-position", b"REQ:%d" % position),
         ]
+
+
+def _failure(error: Exception) -> Failure:
+    """What nobody expected is logged, and told without internals."""
+    if isinstance(error, AggregatorError):
+        return failure_of(error)
+    logger.error("chat_failed", exc_info=error)
+    return INTERNAL
 
 
 def _cost(running: Running) -> list[tuple[bytes, bytes]]:

@@ -21,6 +21,11 @@ NOT_PRICED = {
     "functions": "use `tools` instead",
     "function_call": "use `tool_choice` instead",
 }
+ACCEPTED = {
+    "role": "system, developer, user, assistant or tool",
+    "type": "text, image_url, input_audio, file or refusal",
+    "detail": "auto, low or high",
+}
 
 
 class _ImageUrl(msgspec.Struct):
@@ -93,9 +98,9 @@ class ChatRequest(msgspec.Struct):
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 
     def output_limit(self, model: Model) -> int:
-        """Most output tokens of one choice."""
-        asked = self.max_completion_tokens or self.max_tokens
-        return model.max_output_tokens if asked is None else min(asked, model.max_output_tokens)
+        """Most output tokens of one choice. Of two limits a provider may follow either."""
+        asked = max(self.max_completion_tokens or 0, self.max_tokens or 0)
+        return min(asked, model.max_output_tokens) if asked else model.max_output_tokens
 
     def input_bound(self, body_bytes: int, model: Model) -> int:
         """More tokens than the input can have; at most what the model can hold."""
@@ -128,11 +133,16 @@ _PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 def parse(body: bytes) -> tuple[ChatRequest, dict[str, msgspec.Raw]]:
     """The request and its members, still encoded. Raises InvalidInput that names the place and what fits there."""
     try:
+        str(body, "utf-8")
         request = _decode_request(body)
         members = _decode_members(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"The body is not UTF-8 (byte {error.start}).", code="invalid_json") from None
+    except RecursionError:
+        raise InvalidInput("The body is nested too deeply; flatten it.", code="invalid_json") from None
+    except msgspec.DecodeError as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.", code="invalid_json") from None
     _refuse_what_is_not_priced(request, members)
     return request, members
@@ -146,7 +156,10 @@ def _invalid(text: str) -> InvalidInput:
     missing = re.search(r"missing required field `(\w+)`", reason)
     if missing:
         field = f"{field}.{missing[1]}" if field else missing[1]
-    return InvalidInput(f"{field}: {reason}." if field else f"{reason}.", field=field)
+    if field is None:
+        return InvalidInput(f"The body: {reason}.")
+    accepted = ACCEPTED.get(field.rpartition(".")[2]) if "nvalid" in reason else None
+    return InvalidInput(f"{field}: {reason}; use {accepted}." if accepted else f"{field}: {reason}.", field=field)
 
 
 def _refuse_what_is_not_priced(request: ChatRequest, members: dict[str, msgspec.Raw]) -> None:

@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 from adapters.credit_recall import NatsCreditRecall
 from adapters.durability import verify_durability
 from adapters.endpoints import ServiceEndpoints
-from adapters.faststream_log import open_log
 from adapters.jetstream_event_log import JetStreamEventLog
 from adapters.jetstream_request_log import GroupCommitRequestLog
 from adapters.keyring import Keyring
 from adapters.live_directory import FILTERS, LiveDirectory
+from adapters.log_ends import JetStreamLogEnds
 from adapters.log_reader import tail_latest
 from adapters.nats_connection import connect_nats
 from adapters.passwords import Argon2Passwords
@@ -43,7 +43,7 @@ from commands.credit_leases import CreditLeases
 from commands.store import EventStore
 from domain.errors import Unavailable
 from domain.ids import RequestId
-from domain.ports import ChatProvider, Database, LogReader
+from domain.ports import ChatProvider, Database, LogEnds
 
 OPENAI_URL = "https://api.openai.com/v1"
 TEND_LEASES_S = 1.0
@@ -73,7 +73,7 @@ class Services:
     providers: Mapping[str, ChatProvider]
     chat: ChatEndpoint
     valkey: Redis
-    log: LogReader
+    log: LogEnds
     figures: StateFigures
 
 
@@ -113,7 +113,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await requests.open()
         stack.push_async_callback(requests.close)
         recall = NatsCreditRecall(backbone.nats, backbone.worker)
-        leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce)
+        leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce, settings.lease_term)
         stack.push_async_callback(leases.close)
         await recall.listen(leases.give_back)
         providers = await _open_providers(settings, stack)
@@ -127,7 +127,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             ChatTelemetry(registry),
             new_request_id,
         )
-        log = await stack.enter_async_context(open_log(backbone.endpoints.nats_url.split(",")))
+        log = JetStreamLogEnds(backbone.nats)
         valkey = open_valkey(backbone.endpoints.redis)
         stack.push_async_callback(valkey.aclose)
 

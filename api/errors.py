@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from api.body import BodyTooLarge, BodyTooSlow
 from domain import errors
 from domain.errors import AggregatorError
 
@@ -24,6 +25,8 @@ class Kind(msgspec.Struct, frozen=True):
 KINDS: dict[type[AggregatorError], Kind] = {
     errors.AggregatorError: Kind(500, "internal_error", "Internal error"),
     errors.InvalidInput: Kind(422, "invalid_value", "The request is not valid"),
+    BodyTooLarge: Kind(413, "body_too_large", "The body is too large"),
+    BodyTooSlow: Kind(408, "body_too_slow", "The body came too slowly"),
     errors.ModelNotFound: Kind(404, "model_not_found", "No such model"),
     errors.UnsupportedParameter: Kind(422, "unsupported_parameter", "A parameter is not supported"),
     errors.NotAuthenticated: Kind(401, "invalid_api_key", "Not authenticated"),
@@ -42,7 +45,7 @@ KINDS: dict[type[AggregatorError], Kind] = {
     errors.Busy: Kind(429, "busy", "Too busy"),
     errors.Unavailable: Kind(503, "unavailable", "Unavailable"),
     errors.OutcomeUnknown: Kind(503, "outcome_unknown", "The outcome is unknown"),
-    errors.BehindPosition: Kind(503, "behind_position", "The view is behind"),
+    errors.BehindPosition: Kind(504, "behind_position", "The view is behind"),
     errors.ProviderError: Kind(502, "provider_error", "The provider failed"),
     errors.ProviderUnreachable: Kind(502, "provider_unreachable", "The provider cannot be reached"),
     errors.ProviderTimeout: Kind(504, "provider_timeout", "The provider took too long"),

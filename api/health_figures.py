@@ -5,7 +5,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Gauge
 
 from domain.errors import Unavailable
-from domain.ports import Database, LogReader
+from domain.ports import Database, LogEnds
 from projections.lag import read_lags
 
 
@@ -22,16 +22,16 @@ class StateFigures:
         self._open = Gauge("agg_open_requests", "Requests admitted and not ended", registry=registry)
         self._up = Gauge("agg_state_up", "Whether the figures of this group could be read", registry=registry)
 
-    async def observe(self, database: Database, reader: LogReader, at: datetime) -> None:
+    async def observe(self, database: Database, log: LogEnds, at: datetime) -> None:
         """What cannot be read keeps its last value, and `agg_state_up` says so."""
         try:
-            await self._observe(database, reader, at)
+            await self._observe(database, log, at)
             self._up.set(1)
         except Unavailable:
             self._up.set(0)
 
-    async def _observe(self, database: Database, reader: LogReader, at: datetime) -> None:
-        for lag in await read_lags(database, reader, at):
+    async def _observe(self, database: Database, log: LogEnds, at: datetime) -> None:
+        for lag in await read_lags(database, log, at):
             self._messages.labels(lag.projection, lag.stream).set(lag.messages)
             self._seconds.labels(lag.projection, lag.stream).set(lag.seconds)
             self._parked.labels(lag.projection).set(lag.parked)

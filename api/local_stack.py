@@ -6,9 +6,10 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from typing import Protocol
 
-import httpx
 import msgspec
 
 from adapters.embedded.server import ServerFailed
@@ -23,6 +24,7 @@ from api.supervisor import Program, StopSignal, Supervisor
 
 READY_DEADLINE_S = 120.0
 READY_POLL_S = 0.05
+READY_TIMEOUT_S = 2.0
 STILL_WAITING_S = 5.0
 ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
@@ -148,19 +150,25 @@ class _LocalStack:
 async def until_ready(url: str, say: Callable[[str], None]) -> None:
     """Says now and then what it waits for. Raises StartupError when `/health/ready` does not answer 200 in time."""
     began = said = time.monotonic()
-    answer = "no answer"
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=5) as client:
-        while (now := time.monotonic()) < began + READY_DEADLINE_S:
-            try:
-                response = await client.get("/health/ready")
-            except httpx.TransportError as failure:
-                answer = str(failure) or type(failure).__name__
-            else:
-                if response.is_success:
-                    return
-                answer = f"{response.status_code} {response.text[:200]}"
-            if now > said + STILL_WAITING_S:
-                say(f"still waiting for {url}: {answer}")
-                said = now
-            await asyncio.sleep(READY_POLL_S)
-    raise StartupError(f"the API at {url} is not ready after {READY_DEADLINE_S:.0f} s: {answer}")
+    while (answer := await asyncio.to_thread(_readiness, url)) is not None:
+        now = time.monotonic()
+        if now > began + READY_DEADLINE_S:
+            raise StartupError(f"the API at {url} is not ready after {READY_DEADLINE_S:.0f} s: {answer}")
+        if now > said + STILL_WAITING_S:
+            say(f"still waiting for {url}: {answer}")
+            said = now
+        await asyncio.sleep(READY_POLL_S)
+
+
+def _readiness(url: str) -> str | None:
+    """None when it is ready, else the answer. The standard library's client: this is no reason to import another."""
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=READY_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health/ready")
+        response = connection.getresponse()
+        body = response.read().decode(errors="replace")
+    except (OSError, HTTPException) as failure:
+        return str(failure) or type(failure).__name__
+    finally:
+        connection.close()
+    return None if response.status == HTTPStatus.OK else f"{response.status} {body[:200]}"

@@ -107,6 +107,7 @@ class Settings(BaseModel):
     durability: Literal["strict", "relaxed"] = Field("strict", alias="AGG_DURABILITY")
     log_level: LogLevel = Field("info", alias="AGG_LOG_LEVEL")
     log_format: Literal["json", "text"] = Field(default_factory=_log_format, alias="AGG_LOG_FORMAT")
+    lease_term: GoDuration = Field(timedelta(seconds=60), ge=timedelta(seconds=1), alias="AGG_LEASE_TERM")
     unlisted_models: Literal["refuse", "allow"] = Field("refuse", alias="AGG_UNLISTED_MODELS")
     unpriced_ceiling_usd: Decimal = Field(Decimal("1.00"), gt=0, alias="AGG_UNPRICED_CEILING_USD")
     catalog: Path | None = Field(None, alias="AGG_CATALOG")

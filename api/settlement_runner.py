@@ -10,11 +10,12 @@ import structlog
 
 from commands.settle_usage import SettleUsage
 from domain.events import decode_batch
-from domain.ports import LogFeed, LogReader
+from domain.ports import FeedBroken, LogFeed, LogReader
 
 STREAM = "REQ"
 TICK_S = 0.2
 OWN_EVERY_S = 2.0
+STALLED_S = 3.0
 
 logger = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class SettlementRunner:
 
     async def _follow(self, feed: LogFeed) -> None:
         owned_until = time.monotonic() + OWN_EVERY_S
+        stalled_since: float | None = None
         while True:
             if time.monotonic() > owned_until:
                 if not await self._ownership.own():
@@ -53,13 +55,29 @@ class SettlementRunner:
                 owned_until = time.monotonic() + OWN_EVERY_S
             head_read_at = self._clock()
             head = await self._reader.last_position(STREAM)
+            before = self._settle.position
             await self._take(feed, TICK_S)
             await self._settle.tick(head, head_read_at)
+            stalled_since = _stalled_since(stalled_since, before < self._settle.position or before >= head)
 
     async def _take(self, feed: LogFeed, seconds: float) -> None:
-        """Fold whatever arrives within so many seconds."""
+        """Fold whatever arrives within so many seconds, without a hole. Raises FeedBroken."""
         until = time.monotonic() + seconds
         while (left_s := until - time.monotonic()) > 0:
             for message in await feed.take(left_s):
-                self._settle.apply(message.position, decode_batch(message.raw))
-                await feed.done(message.position)
+                expected = self._settle.position + 1
+                if message.position > expected:
+                    raise FeedBroken(f"expected {expected}, got {message.position}")
+                if message.position == expected:
+                    self._settle.apply(message.position, decode_batch(message.raw))
+            await feed.done(self._settle.position)
+
+
+def _stalled_since(since: float | None, moving: bool) -> float | None:
+    """Raises FeedBroken when the log has had more for `STALLED_S` and none of it came."""
+    if moving:
+        return None
+    since = since or time.monotonic()
+    if time.monotonic() - since > STALLED_S:
+        raise FeedBroken("the request log has more, and none of it comes")
+    return since

@@ -8,6 +8,7 @@ import asyncio
 import sys
 from collections import Counter
 from time import perf_counter
+from typing import cast
 
 import httptools
 import msgspec
@@ -104,8 +105,7 @@ class Client(asyncio.Protocol):
                 return
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none of asyncio's classes
         self._parser = httptools.HttpResponseParser(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -7,6 +7,7 @@ has its chunks 10 ms apart, any other in one burst. GET answers how many complet
 import asyncio
 import contextlib
 import re
+from typing import cast
 
 import httptools
 import msgspec
@@ -86,8 +87,7 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none of asyncio's classes
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -16,6 +16,7 @@ from adapters.postgres import open_database
 from api.worker import run_projections
 from bench.synthetic import batches, request_events
 from domain.ports import Database
+from domain.request import RequestAdmitted
 from migrations.apply import migrate_database
 from migrations.streams import apply_streams
 from projections.positions import wait_for
@@ -74,11 +75,24 @@ async def measure(url: str, endpoint: DatabaseEndpoint, projection: Projection[A
         took = monotonic() - started
         stop.set()
         await task
+        await check(database, projection, events)
         print(
             f"{projection.name:14} {events / took:9,.0f} events/s  {took:6.1f} s"
             f"  {(_cpu_s() - cpu) / events * 1e6:5.1f} us CPU/event (Python)"
             f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB  {await _rows(database, projection)}"
         )
+
+
+async def check(database: Database, projection: Projection[Any], events: int) -> None:
+    """Nothing is missing, nothing is there twice."""
+    admitted = sum(isinstance(event, RequestAdmitted) for event in request_events(events))
+    queries = {
+        "usage": ("SELECT sum(requests)::bigint AS n FROM usage", events - admitted),
+        "requests": ("SELECT count(*) AS n FROM requests", admitted),
+    }
+    if wanted := queries.get(projection.name):
+        (row,) = await database.fetch(wanted[0])
+        assert row["n"] == wanted[1], f"{projection.name}: {row['n']} instead of {wanted[1]}"
 
 
 async def _rows(database: Database, projection: Projection[Any]) -> str:

@@ -89,6 +89,7 @@ def _scenarios(report: Report) -> Iterable[str]:
                 "beside µs",
             ],
             [_row(measurement) for measurement in measurements],
+            (0, 9),
         )
         for measurement in measurements:
             for failure, count in measurement.failures.items():
@@ -159,18 +160,16 @@ def _about(subject: Subject) -> Iterable[str]:
     if subject.hotspots:
         yield "  where the CPU goes (own time):"
         rows = [[f"{spot.percent:.1f} %", spot.module, spot.function] for spot in subject.hotspots]
-        yield _table(["", "module", "function"], rows, left=3)
+        yield _table(["", "module", "function"], rows, (1, 2))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Numbers to the right, the first `left` columns and the last to the left."""
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> str:
+    """Columns of `words` to the left, numbers to the right."""
     widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
     lines: list[str] = []
     for line in [head, *rows]:
         cells = [
-            cell.ljust(width)
-            if column < left or column == len(head) - 1 and left == 1 and len(head) > 6
-            else cell.rjust(width)
+            cell.ljust(width) if column in words else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         lines.append(("  " + "  ".join(cells)).rstrip())

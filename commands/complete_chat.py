@@ -105,6 +105,22 @@ class CompleteChatHandler:
             error_kind="not_started",
             message="The admission was not confirmed in time; nothing was sent to the provider.",
         )
+        self._record_later(end)
+
+    def _give_up(self, running: Running, usage: Usage | None) -> None:
+        """Whoever waited was cancelled or stopped reading: the provider was asked, so it ends with an estimate."""
+        tokens, evidence = _measured(running, usage)
+        running.end = RequestFailed(
+            **_dimensions(running, self._clock()),
+            **_cost(running, tokens, evidence, usage),
+            upstream_model=running.command.model.upstream_model,
+            error_kind="given_up",
+            message="The call was given up before the provider's answer ended.",
+        )
+        running.reservation.release(running.end.cost_nanos)
+        self._record_later(running.end)
+
+    def _record_later(self, end: RequestEnded) -> None:
         task = asyncio.create_task(self._append_quietly(end))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -120,6 +136,9 @@ class CompleteChatHandler:
             reply = await running.provider.complete(_call(running.command))
         except Exception as error:
             raise await self._fail(running, error, None) from error
+        except BaseException:
+            self._give_up(running, None)
+            raise
         running.upstream_s = time.perf_counter() - sent_s
         running.delivered_chars = reply.output_chars
         await self._end(running, _completed(running, reply.model, reply.finish_reason, reply.usage, self._clock()))
@@ -141,6 +160,9 @@ class CompleteChatHandler:
                 yield piece
         except Exception as error:
             raise await self._fail(running, error, usage) from error
+        except BaseException:
+            self._give_up(running, usage)
+            raise
         running.upstream_s = time.perf_counter() - sent_s
         await self._end(running, _completed(running, model, finish_reason, usage, self._clock()))
 

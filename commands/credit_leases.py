@@ -30,7 +30,10 @@ from domain.ledger import (
 LEASE_TERM = timedelta(seconds=60)
 RENEW_BEFORE = timedelta(seconds=30)
 SAFETY = timedelta(seconds=10)
-"""A lease this close to its end admits nothing more, so that clocks that differ do no harm."""
+"""A lease this close to its end admits nothing more, so that clocks that differ do no harm.
+
+Both are for leases of the usual term, and in proportion for others.
+"""
 IDLE_AFTER = timedelta(seconds=5)
 USUAL_LEASE_NANOS = 500_000_000
 REQUESTS_AHEAD = 32
@@ -56,16 +59,25 @@ class Holding:
         "lease_id",
         "reserved_nanos",
         "running",
+        "safety",
         "spent_nanos",
         "used_at",
     )
 
-    def __init__(self, account_id: AccountId, lease_id: LeaseId, amount_nanos: int, expires_at: datetime) -> None:
+    def __init__(
+        self,
+        account_id: AccountId,
+        lease_id: LeaseId,
+        amount_nanos: int,
+        expires_at: datetime,
+        term: timedelta = LEASE_TERM,
+    ) -> None:
         self.account_id = account_id
         self.lease_id = lease_id
         self.granted_nanos = amount_nanos
         self.expires_at = expires_at
-        self.used_at = expires_at - LEASE_TERM
+        self.used_at = expires_at - term
+        self.safety = SAFETY * (term / LEASE_TERM)
         self.reserved_nanos = 0
         self.running = 0
         self.spent_nanos = 0
@@ -75,7 +87,7 @@ class Holding:
         return self.granted_nanos - self.spent_nanos - self.reserved_nanos
 
     def admits(self, amount_nanos: int, now: datetime) -> bool:
-        return self.free_nanos >= amount_nanos and self.expires_at - now > SAFETY
+        return self.free_nanos >= amount_nanos and self.expires_at - now > self.safety
 
     def is_idle(self, now: datetime) -> bool:
         return not self.running and now - self.used_at > IDLE_AFTER
@@ -108,12 +120,15 @@ class CreditLeases:
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         recall: Callable[[AccountId], Awaitable[None]],
+        term: timedelta = LEASE_TERM,
     ) -> None:
         self._store = store
         self._worker = worker
         self._clock = clock
         self._new_id = new_id
         self._recall = recall
+        self._term = term
+        self._renew_before = RENEW_BEFORE * (term / LEASE_TERM)
         self._holdings: dict[AccountId, Holding] = {}
         self._locks: dict[AccountId, asyncio.Lock] = {}
         self._waiting: dict[AccountId, list[int]] = {}
@@ -182,13 +197,14 @@ class CreditLeases:
                 lease_id=lease_id,
                 worker=self._worker,
                 amount_nanos=amount,
-                expires_at=now + LEASE_TERM,
+                expires_at=now + self._term,
             )
             leased[:] = [proposed]
             return lease(ledger, proposed)
 
         await self._change(account_id, decide)
-        self._holdings[account_id] = Holding(account_id, lease_id, leased[0].amount_nanos, leased[0].expires_at)
+        granted = leased[0]
+        self._holdings[account_id] = Holding(account_id, lease_id, granted.amount_nanos, granted.expires_at, self._term)
 
     async def _extend(self, holding: Holding, missing_nanos: int) -> None:
         extended: list[LeaseExtended] = []
@@ -201,7 +217,7 @@ class CreditLeases:
                 at=now,
                 lease_id=holding.lease_id,
                 amount_nanos=amount,
-                expires_at=now + LEASE_TERM,
+                expires_at=now + self._term,
             )
             extended[:] = [proposed]
             return extend_lease(ledger, proposed)
@@ -229,11 +245,12 @@ class CreditLeases:
         """Renew leases in use and return idle ones; to be called about once a second."""
         now = self._clock()
         for holding in list(self._holdings.values()):
-            if not holding.is_idle(now) and holding.expires_at - now > RENEW_BEFORE:
+            if not holding.is_idle(now) and holding.expires_at - now > self._renew_before:
                 continue
             async with self._locks.setdefault(holding.account_id, asyncio.Lock()):
-                with suppress(Unavailable):
-                    await self._tend_one(holding)
+                if self._holdings.get(holding.account_id) is holding:
+                    with suppress(Unavailable):
+                        await self._tend_one(holding)
         self._locks = {
             account: lock
             for account, lock in self._locks.items()

@@ -85,6 +85,11 @@ class SettleUsage:
         self._saved = None
         return start
 
+    @property
+    def position(self) -> int:
+        """The last message that was folded."""
+        return self._settlement.position
+
     def apply(self, position: int, batch: Sequence[Envelope]) -> None:
         self._settlement.apply(position, batch)
         self._ending.intersection_update(self._settlement.open)

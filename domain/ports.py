@@ -173,16 +173,20 @@ class FeedBroken(Exception):
     """The log stopped sending, or sent something out of order."""
 
 
-class LogReader(Protocol):
-    """Streams from any position on, and where they end. Raises Unavailable."""
-
-    def open(self, stream: str, after: int) -> AbstractAsyncContextManager[LogFeed]: ...
+class LogEnds(Protocol):
+    """How far streams go. Raises Unavailable."""
 
     async def last_position(self, stream: str) -> int: ...
 
     async def time_at(self, stream: str, position: int) -> datetime | None:
         """When the message was stored; None when there is none."""
         ...
+
+
+class LogReader(LogEnds, Protocol):
+    """Streams from any position on, and where they end. Raises Unavailable."""
+
+    def open(self, stream: str, after: int) -> AbstractAsyncContextManager[LogFeed]: ...
 
 
 Row = Mapping[str, Any]

@@ -23,9 +23,10 @@ class OpenRequest(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One ended request: where its end stands in the request log, and what it costs."""
+    """One ended request: where its end and its admission stand in the request log, and what it costs."""
 
     position: int
+    admitted_position: int
     lease_id: LeaseId
     model: str
     cost_nanos: int
@@ -67,8 +68,8 @@ class Settlement:
     def _fold(self, position: int, fact: object) -> None:
         if isinstance(fact, RequestAdmitted):
             self.open.setdefault(fact.request_id, OpenRequest(fact, position))
-        elif isinstance(fact, RequestEnd) and self.open.pop(fact.request_id, None):
-            line = Line(position, fact.lease_id, fact.model, fact.cost_nanos, fact.tokens)
+        elif isinstance(fact, RequestEnd) and (request := self.open.pop(fact.request_id, None)):
+            line = Line(position, request.position, fact.lease_id, fact.model, fact.cost_nanos, fact.tokens)
             self.due.setdefault(fact.account_id, []).append(line)
 
     def propose(self, account_id: AccountId, ledger: Ledger, at: datetime) -> UsageCharged | None:
@@ -108,9 +109,10 @@ class Settlement:
 
     @property
     def resume_position(self) -> int:
-        """Everything up to here has ended and is charged: where the next owner starts reading."""
-        oldest = min((request.position for request in self.open.values()), default=None)
-        return self.settled_position if oldest is None else min(self.settled_position, oldest - 1)
+        """Everything admitted up to here has ended and is charged: where the next owner starts reading."""
+        admissions = [request.position for request in self.open.values()]
+        admissions += [line.admitted_position for lines in self.due.values() for line in lines]
+        return min(admissions, default=self.position + 1) - 1
 
     def resumable_writers(self, resume_position: int) -> dict[str, int]:
         """The writers' last event numbers as of `resume_position`, which never moves back."""

@@ -1,6 +1,6 @@
 """Where projections stand, kept in the same transaction as their rows, and who owns which range of buckets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -43,7 +43,6 @@ MOVE = f"""
     UPDATE checkpoints
     SET position = $5, updated_at = now(), fresh_at = CASE WHEN $6 THEN now() ELSE fresh_at END
     WHERE {WHERE_CLAIM} AND position = $7 AND owner = $8"""  # noqa: S608
-CONFIRM = f"UPDATE checkpoints SET fresh_at = now() WHERE {WHERE_CLAIM} AND position = $5 AND owner = $6"  # noqa: S608
 CUT = f"UPDATE checkpoints SET bucket_to = $5, owner = NULL, owned_until = NULL WHERE {WHERE_CLAIM}"  # noqa: S608
 
 
@@ -123,14 +122,29 @@ async def _note_writers(connection: Connection, claim: Claim, batch: Batch) -> N
         )
 
 
-async def confirm_fresh(database: Database, claim: Claim, position: int) -> None:
-    """The stream ends at `position`: what the rows show is all there is."""
-    async with database.transaction() as connection:
-        await connection.execute(CONFIRM, *_claim_args(claim), position, claim.owner)
+async def _confirm_fresh(connection: Connection, worker: str, complete: Mapping[Claim, int]) -> None:
+    if complete:
+        await connection.execute(
+            """
+            UPDATE checkpoints AS kept SET fresh_at = now()
+            FROM unnest($1::text[], $2::text[], $3::integer[], $4::bigint[]) AS seen (projection, stream, start, at)
+            WHERE kept.projection = seen.projection AND kept.stream = seen.stream AND kept.bucket_from = seen.start
+                AND kept.position = seen.at AND kept.owner = $5""",
+            [claim.projection for claim in complete],
+            [claim.stream for claim in complete],
+            [claim.bucket_from for claim in complete],
+            list(complete.values()),
+            worker,
+        )
 
 
-async def claim_share(database: Database, worker: str, names: Sequence[str]) -> set[Claim]:
-    """Extend what this worker owns, take or give back rows until it has its share; what it owns now."""
+async def claim_share(
+    database: Database, worker: str, names: Sequence[str], complete: Mapping[Claim, int] | None = None
+) -> set[Claim]:
+    """Extend what this worker owns, take or give back rows until it has its share; what it owns now.
+
+    `complete` are claims that stand at the end of their stream: what their rows show is all there is.
+    """
     async with database.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", CLAIMING_LOCK)
         await connection.execute(
@@ -140,6 +154,7 @@ async def claim_share(database: Database, worker: str, names: Sequence[str]) -> 
             OWNED_FOR,
         )
         await connection.execute("DELETE FROM workers WHERE seen_until < now()")
+        await _confirm_fresh(connection, worker, complete or {})
         (count,) = await connection.fetch(
             "SELECT (SELECT count(*) FROM workers) AS workers, count(*) AS rows,"
             " count(*) FILTER (WHERE owner = $1) AS mine FROM checkpoints WHERE projection = ANY($2::text[])",

@@ -51,6 +51,8 @@ class Folder:
         self._poison: dict[Place, str] = {}
         self._log = log.bind(projection=projection.name, stream=claim.stream, bucket_from=claim.bucket_from)
         self.position = 0
+        self.complete_at: int | None = None
+        """The position at which the stream ended when it was last asked; None while messages come."""
 
     async def run(self) -> NoReturn:
         """Until cancelled. Raises Fenced when another owner has taken over."""
@@ -85,7 +87,7 @@ class Folder:
                 if not messages:
                     idle = await self._check_idle(position, idle)
                     continue
-                idle = 0
+                idle, self.complete_at = 0, None
                 batch = intake.read(messages)
                 rows = self._fold(batch.events)
                 if committing:
@@ -129,7 +131,7 @@ class Folder:
         except Unavailable:
             return 0
         if end <= position:
-            await checkpoints.confirm_fresh(self._database, self._claim, position)
+            self.complete_at = position
             return 0
         if idle + 1 >= STALLED_CHECKS:
             raise FeedBroken(f"stalled at {position}, the stream is at {end}")

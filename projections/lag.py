@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from domain.ports import Database, LogReader
+from domain.ports import Database, LogEnds
 
 NO_LAG = timedelta(0)
 
@@ -23,7 +23,7 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     parked: int
 
 
-async def read_lags(database: Database, reader: LogReader, now: datetime) -> list[Lag]:
+async def read_lags(database: Database, log: LogEnds, now: datetime) -> list[Lag]:
     """Of every checkpoint. Raises Unavailable when the log or the database does not answer."""
     rows = await database.fetch(
         """
@@ -33,12 +33,12 @@ async def read_lags(database: Database, reader: LogReader, now: datetime) -> lis
                 AND parked.stream = checkpoints.stream AND bucket >= bucket_from AND bucket < bucket_to) AS parked
         FROM checkpoints ORDER BY projection, stream, bucket_from"""
     )
-    ends = {stream: await reader.last_position(stream) for stream in {row["stream"] for row in rows}}
+    ends = {stream: await log.last_position(stream) for stream in {row["stream"] for row in rows}}
     ages: dict[tuple[str, int], float] = {}
     for row in rows:
         place = (row["stream"], row["position"])
         if place not in ages:
-            ages[place] = await _age_after(reader, *place, ends[row["stream"]], now)
+            ages[place] = await _age_after(log, *place, ends[row["stream"]], now)
     return [
         Lag(
             **row,
@@ -49,8 +49,8 @@ async def read_lags(database: Database, reader: LogReader, now: datetime) -> lis
     ]
 
 
-async def _age_after(reader: LogReader, stream: str, position: int, end: int, now: datetime) -> float:
+async def _age_after(log: LogEnds, stream: str, position: int, end: int, now: datetime) -> float:
     if position >= end:
         return 0.0
-    stored_at = await reader.time_at(stream, position + 1)
+    stored_at = await log.time_at(stream, position + 1)
     return max(now - stored_at, NO_LAG).total_seconds() if stored_at else 0.0

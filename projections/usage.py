@@ -57,17 +57,20 @@ def _counts(end: RequestEnded) -> tuple[int, ...]:
 
 _WRITE = f"""
     INSERT INTO usage (account_id, hour, key_id, model, provider, {", ".join(COUNTERS)})
-    SELECT account_id, $1, key_id, model, provider, {", ".join(COUNTERS)}
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[],
+    SELECT account_id, hour, key_id, model, provider, {", ".join(COUNTERS)}
+    FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[],
         {", ".join(f"${number}::bigint[]" for number in range(6, 6 + len(COUNTERS)))})
-        AS counted (account_id, key_id, model, provider, {", ".join(COUNTERS)})
+        AS counted (hour, account_id, key_id, model, provider, {", ".join(COUNTERS)})
     ON CONFLICT (account_id, hour, key_id, model, provider)
     DO UPDATE SET {", ".join(f"{name} = usage.{name} + excluded.{name}" for name in COUNTERS)}"""  # noqa: S608
 
 
 async def write(connection: Connection, rows: UsageRows) -> None:
-    for hour, counters in rows.items():
-        await connection.execute(_WRITE, hour, *zip(*counters, strict=True), *zip(*counters.values(), strict=True))
+    if rows:
+        hours = [hour for hour, counters in rows.items() for _ in counters]
+        dimensions = [dimensions for counters in rows.values() for dimensions in counters]
+        counts = [counts for counters in rows.values() for counts in counters.values()]
+        await connection.execute(_WRITE, hours, *zip(*dimensions, strict=True), *zip(*counts, strict=True))
 
 
 USAGE = Projection(

@@ -29,6 +29,7 @@ class Worker:
         self._database = database
         self._reader = reader
         self._running: dict[Claim, asyncio.Task[Any]] = {}
+        self._folders: dict[Claim, Folder] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Outages of the log or the database are waited out."""
@@ -54,7 +55,7 @@ class Worker:
     async def _claim(self) -> None:
         """Start what is ours and does not run, end what is no longer ours."""
         try:
-            owned = await claim_share(self._database, self._name, list(self._projections))
+            owned = await claim_share(self._database, self._name, list(self._projections), self._complete())
         except Unavailable as failure:
             log.warning("projections_keep_claims", reason=str(failure))
             return
@@ -62,10 +63,17 @@ class Worker:
         await self._end(ended | (self._running.keys() - owned))
         for claim in owned - self._running.keys():
             folder = Folder(self._projections[claim.projection], claim, self._database, self._reader)
+            self._folders[claim] = folder
             self._running[claim] = asyncio.create_task(folder.run(), name=str(claim))
+
+    def _complete(self) -> dict[Claim, int]:
+        positions = {claim: folder.complete_at for claim, folder in self._folders.items()}
+        return {claim: position for claim, position in positions.items() if position is not None}
 
     async def _end(self, claims: set[Claim]) -> None:
         tasks = {claim: self._running.pop(claim) for claim in claims}
+        for claim in claims:
+            del self._folders[claim]
         for task in tasks.values():
             task.cancel()
         results = await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from commands.store import Cause, Change, EventStore
 from domain import account, catalog, key, ledger, session, user
 from domain.aggregate import Address
 from domain.events import Envelope, decode_batch, decode_fact
-from domain.ids import AccountId, CommandId, KeyId, LeaseId, SessionId, UserId, bucket_of
+from domain.ids import AccountId, CommandId, KeyId, LeaseId, SessionId, UserId
 from domain.ports import Append, LogMessage, Recorded
 from domain.pricing import Rates
 from domain.request import RequestEvent
@@ -165,7 +165,7 @@ class Story:
         await self.tell(_ledger(account_id, decide))
 
 
-def _ledger(account_id: AccountId, decide: Any) -> Change[Any]:
+def _ledger(account_id: AccountId, decide: Callable[[ledger.Ledger], Sequence[ledger.LedgerEvent]]) -> Change[Any]:
     return Change(ledger.LEDGER, ledger.LEDGER.at(account_id), decide)
 
 
@@ -245,7 +245,7 @@ async def _keys(story: Story, account_id: AccountId, user_id: UserId) -> None:
 
 
 async def _sessions(story: Story, account_id: AccountId, user_id: UserId) -> None:
-    ids = {"user_id": user_id, "account_id": account_id}
+    ids: dict[str, Any] = {"user_id": user_id, "account_id": account_id}
     later = NOON + timedelta(days=1)
     address = session.SESSIONS.at(user_id, owner=account_id)
     for number in range(3):
@@ -260,7 +260,3 @@ async def _sessions(story: Story, account_id: AccountId, user_id: UserId) -> Non
     closed = session.SessionClosed(**ids, session_id=second, at=NOON, reason="logout")
     await story.tell(Change(session.SESSIONS, address, lambda state: session.refresh(state, refreshed)))
     await story.tell(Change(session.SESSIONS, address, lambda state: session.close_session(state, closed)))
-
-
-def in_bucket(account_id: str, buckets: range) -> bool:
-    return bucket_of(account_id) in buckets

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Annotated
 
 import msgspec
 
@@ -24,9 +25,14 @@ class _OutputDetails(msgspec.Struct):
     audio_tokens: int | None = None
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    """Totals below zero are no report; parts are cut to their total."""
+
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
 
@@ -52,6 +58,12 @@ class _Answer(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def is_error(self) -> bool:
+        """Some put their error beside choices that are empty."""
+        return bytes(self.error) not in (b"", b"null")
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -69,7 +81,7 @@ class OpenAIProvider:
     async def complete(self, call: ChatCall) -> ChatReply:
         body = await self._http.post(PATH, request_body(call), call.request_id)
         answer = self._decoded(body)
-        if not answer.choices:
+        if not answer.choices or answer.is_error:
             raise self._error_inside(body)
         return ChatReply(
             body=body,
@@ -97,7 +109,7 @@ class OpenAIProvider:
         chunk = self._decoded(data)
         usage = _usage(chunk.usage)
         choices = chunk.choices
-        if choices is None and usage is None:
+        if (choices is None and usage is None) or chunk.is_error:
             raise self._error_inside(data)
         only_usage = usage is not None and not choices
         return ReplyPiece(

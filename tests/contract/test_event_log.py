@@ -1,6 +1,7 @@
 """What every EventLog promises, held against the fake, one server and a cluster: they differ beneath."""
 
 import asyncio
+import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from adapters.in_memory import InMemoryEventLog
 from adapters.jetstream_event_log import JetStreamEventLog
 from adapters.nats_connection import connect_nats
 from domain.aggregate import Address
-from domain.errors import ConcurrentWrite, Conflict, OutcomeUnknown, Unavailable
+from domain.errors import AggregatorError, ConcurrentWrite, Conflict, OutcomeUnknown, Unavailable
 from domain.events import Envelope
 from domain.ports import Append, EventLog
 from tests.contract.conftest import DEPLOYMENTS, eventually, until
@@ -335,3 +336,53 @@ class TestOverANetworkThatFails:
             await log.append([Append(somewhere(), 0, large)])
 
         assert connection.is_connected
+
+    async def test_what_each_writer_was_told_is_what_the_log_holds(self, connection: Client, nats_url: str) -> None:
+        """Writers of few aggregates behind a network that is cut, deafened and frozen at random."""
+        direct, chance = JetStreamEventLog(connection), random.Random(7)
+        addresses = [somewhere() for _ in range(4)]
+        told: list[tuple[list[Append], list[int] | AggregatorError]] = []
+        async with tcp_proxy(nats_url) as proxy:
+            client = await connect_nats(proxy.url, "behind the proxy")
+            log = JetStreamEventLog(client, deadline_s=3.0)
+            stop = asyncio.Event()
+
+            async def write() -> None:
+                while not stop.is_set():
+                    appends = [
+                        Append(address, last.position if (last := await direct.last(address)) else 0, events(size))
+                        for address, size in zip(
+                            chance.sample(addresses, chance.randint(1, 3)), (1, 2, 1), strict=False
+                        )
+                    ]
+                    try:
+                        told.append((appends, await log.append(appends)))
+                    except AggregatorError as refusal:
+                        told.append((appends, refusal))
+
+            writers = [asyncio.create_task(write()) for _ in range(6)]
+            for _ in range(3):
+                proxy.deaf = True
+                await asyncio.sleep(chance.uniform(0.02, 0.1))
+                proxy.deaf = False
+                proxy.cut()
+                await asyncio.sleep(chance.uniform(0.3, 0.6))
+                proxy.freeze()
+                await asyncio.sleep(chance.uniform(0.02, 0.2))
+                proxy.thaw()
+                await asyncio.sleep(chance.uniform(0.3, 0.6))
+            stop.set()
+            await asyncio.gather(*writers)
+            await client.close()
+
+        held = {address: await direct.history(address) for address in addresses}
+        places = {event.envelope.id: event.position for events in held.values() for event in events}
+        assert len(places) == sum(map(len, held.values()))
+        for appends, outcome in told:
+            found = [[places.get(ident) for ident in idents(append.events)] for append in appends]
+            if isinstance(outcome, list):
+                assert [each[-1] for each in found] == outcome
+            elif not isinstance(outcome, OutcomeUnknown):
+                assert not any(any(each) for each in found)
+            assert len({position is None for each in found for position in each}) == 1
+        assert sum(isinstance(outcome, list) for _, outcome in told) > 3

@@ -117,16 +117,13 @@ def test_a_second_start_finds_key_ports_and_secrets_again(start: Start) -> None:
     first = start().until_ready()
     services, key = json.loads((first.data_dir / "services.json").read_text()), first.ready["api_key"]
     first.stop()
-    began = time.monotonic()
     second = start().until_ready()
-    took_s = time.monotonic() - began
     again = json.loads((second.data_dir / "services.json").read_text())
     second.stop()
 
     assert second.said != first.said
     assert {**again, "pids": 0} == {**services, "pids": 0}
     assert str(key) in second.output
-    assert took_s < 10
 
 
 def test_whatever_crashes_is_named_and_brought_back(start: Start) -> None:

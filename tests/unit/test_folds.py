@@ -1,5 +1,6 @@
 """Facts to rows. Folding is pure, so a history may be cut into batches anywhere."""
 
+from itertools import pairwise
 from operator import add
 
 import msgspec
@@ -14,7 +15,7 @@ from projections.directory import DIRECTORY
 from projections.ledger_entries import LEDGER_ENTRIES
 from projections.logins import LOGINS
 from projections.projection import Event
-from projections.requests import ADMISSION, END, REQUESTS, RequestRows
+from projections.requests import ADMISSION, END, RequestRows
 from projections.usage import COUNTERS, USAGE, UsageRows
 from tests.histories import (
     ACCOUNTS,
@@ -54,7 +55,7 @@ def merged_requests(parts: list[RequestRows]) -> dict[str, tuple[object, ...]]:
 
 def cut(cuts: list[int]) -> list[list[Event]]:
     bounds = sorted({0, *cuts, len(EVENTS)})
-    return [EVENTS[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [EVENTS[start:end] for start, end in pairwise(bounds)]
 
 
 @given(st.lists(st.integers(0, len(EVENTS)), max_size=12))

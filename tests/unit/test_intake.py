@@ -1,5 +1,7 @@
 """What a projection gets to fold, and what is set aside."""
 
+from itertools import pairwise
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from bench.synthetic import envelope, request_events
 from domain.ids import bucket_of
 from domain.ports import LogMessage
-from domain.request import RequestAdmitted, RequestEnd, RequestEvent, abandoned
+from domain.request import RequestAdmitted, RequestEnded, RequestEvent, abandoned
 from projections.intake import Batch, Intake, Known
 from projections.projection import Claim
 from projections.usage import USAGE
@@ -16,10 +18,10 @@ from tests.histories import NOON, request_message, request_messages
 WHOLE = Claim("usage", "REQ", 0, 256, "w")
 
 
-def some_requests(count: int) -> list[tuple[RequestAdmitted, RequestEnd]]:
+def some_requests(count: int) -> list[tuple[RequestAdmitted, RequestEnded]]:
     """Each with its end."""
     admitted: dict[str, RequestAdmitted] = {}
-    pairs: list[tuple[RequestAdmitted, RequestEnd]] = []
+    pairs: list[tuple[RequestAdmitted, RequestEnded]] = []
     for event in request_events(count * 4, accounts=20):
         if isinstance(event, RequestAdmitted):
             admitted[event.request_id] = event
@@ -150,6 +152,6 @@ def test_reading_in_parts_gives_what_reading_at_once_gives(cuts: list[int]) -> N
     bounds = sorted({0, *cuts, len(messages)})
     intake = Intake(USAGE, WHOLE, Known(), {})
 
-    parts = [intake.read(messages[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [intake.read(messages[start:end]) for start, end in pairwise(bounds)]
 
     assert [fact for part in parts for fact in facts(part)] == facts(read(*messages))

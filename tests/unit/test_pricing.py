@@ -31,7 +31,9 @@ DAYS = st.integers(0, 5)
 
 
 def exact_cost(tokens: Tokens, rates: Rates) -> Fraction:
-    return sum((Fraction(getattr(tokens, name) * rates.rate_of(name), PER_MILLION) for name in TOKEN_CLASSES), Fraction())
+    return sum(
+        (Fraction(getattr(tokens, name) * rates.rate_of(name), PER_MILLION) for name in TOKEN_CLASSES), Fraction()
+    )
 
 
 @given(TOKENS, RATES)
