@@ -110,7 +110,8 @@ class PushFeed:
         if not self._received:
             self._arrived.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
         messages: list[LogMessage] = []
         size = 0
         while self._received:

@@ -68,7 +68,8 @@ class OrderedConsumer:
         if not self._arrived:
             self._news.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._news.wait()
         taken: list[StoredMessage] = []
         if not await self._drain(taken) or self._is_lost():
             await self.close()

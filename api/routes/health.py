@@ -71,7 +71,8 @@ class HealthController(Controller):
 async def _probe(answer: Awaitable[object]) -> dict[str, Any]:
     started = time.perf_counter()
     try:
-        await asyncio.wait_for(answer, PROBE_S)
+        async with asyncio.timeout(PROBE_S):
+            await answer
     except Exception as error:
         return {"status": "down", "reason": type(error).__name__}
     return {"status": "ok", "latency_ms": round((time.perf_counter() - started) * 1000, 2)}
