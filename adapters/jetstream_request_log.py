@@ -85,6 +85,8 @@ class GroupCommitRequestLog:
     async def open(self) -> None:
         self._stopped = False
         self._tasks = [asyncio.create_task(self._commit_all()), asyncio.create_task(self._sweep())]
+        for task in self._tasks:
+            task.add_done_callback(_report_crash)
 
     async def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> int:
         """Refuse admissions, write what waits, and stop; the number of events that could not be confirmed."""
@@ -215,6 +217,11 @@ def _body(batch: Sequence[_Waiting]) -> bytes:
 def _fail(waiting: _Waiting, failure: Exception) -> None:
     if not waiting.done.done():
         waiting.done.set_exception(failure)
+
+
+def _report_crash(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception():
+        _log.critical("the request log stopped", exc_info=task.exception())
 
 
 def _ignore(batch_size: int, latency_s: float) -> None:

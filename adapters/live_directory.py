@@ -7,6 +7,7 @@ What cannot be read is taken out: an unreadable revocation must not leave its ke
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -113,10 +114,9 @@ class LiveDirectory:
             left_s = give_up - time.monotonic()
             if left_s <= 0:
                 return False
-            try:
-                await asyncio.wait_for(self._changed.wait(), left_s)
-            except TimeoutError:
-                return holds()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
         return True
 
     # Writing.

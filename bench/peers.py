@@ -1,6 +1,7 @@
 """Other gateways, installed into a directory of their own and started the way their makers advise, with one worker."""
 
 import os
+import secrets
 import subprocess
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +20,8 @@ model_list:
       model: openai/{model}
       api_base: http://127.0.0.1:{port}/v1
       api_key: {key}
+general_settings:
+  master_key: {master_key}
 litellm_settings:
   telemetry: false
   set_verbose: false
@@ -35,18 +38,20 @@ Peer = Callable[[Path, Target, Cores], AbstractContextManager[Target]]
 
 @contextmanager
 def litellm(directory: Path, mock: Target, cores: Cores) -> Generator[Target]:
-    """LiteLLM's proxy: no database, no keys, no callbacks; the least it can do."""
+    """LiteLLM's proxy: no database, no callbacks, and the one master key without which it does not start."""
     python = directory / "venv" / "bin" / "python"
     if not python.exists():
         _install([tool("uv"), "venv", "--quiet", "--python", "3.11", str(directory / "venv")], directory)
     if not (python.parent / "litellm").exists():
         _install([tool("uv"), "pip", "install", "--quiet", "--python", str(python), "litellm[proxy]"], directory)
     version = _output([str(python), "-c", "from importlib.metadata import version; print(version('litellm'))"])
-    port, config = free_port(), directory / "config.yaml"
-    config.write_text(LITELLM_CONFIG.format(model=MODEL, port=mock.port, key=KEY))
+    port, config, master_key = free_port(), directory / "config.yaml", f"sk-{secrets.token_hex(32)}"
+    config.write_text(LITELLM_CONFIG.format(model=MODEL, port=mock.port, key=KEY, master_key=master_key))
     argv = [str(python.parent / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     with _served(directory, argv, LITELLM_ENVIRONMENT, port, "/health/liveliness", cores) as pids:
-        yield Target(name="litellm", version=version, port=port, headers={"authorization": f"Bearer {KEY}"}, pids=pids)
+        yield Target(
+            name="litellm", version=version, port=port, headers={"authorization": f"Bearer {master_key}"}, pids=pids
+        )
 
 
 @contextmanager

@@ -67,18 +67,18 @@ async def measure(url: str, endpoint: DatabaseEndpoint, projection: Projection[A
     async with open_database(endpoint, statement_timeout_s=60) as database:
         stop = asyncio.Event()
         started, cpu = monotonic(), _cpu_s()
-        task = asyncio.create_task(run_projections([url], database, [projection], "bench", stop))
-        await asyncio.wait(
-            (task, asyncio.ensure_future(wait_for(database, [projection], {"REQ": last}, timeout_s=LIMIT_S))),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        took = monotonic() - started
+        working = asyncio.create_task(run_projections([url], database, [projection], "bench", stop))
+        reached = asyncio.create_task(wait_for(database, [projection], {"REQ": last}, timeout_s=LIMIT_S))
+        ended, _ = await asyncio.wait((working, reached), return_when=asyncio.FIRST_COMPLETED)
+        took, used = monotonic() - started, _cpu_s() - cpu
+        for task in ended:
+            task.result()
         stop.set()
-        await task
+        await working
         await check(database, projection, events)
         print(
             f"{projection.name:14} {events / took:9,.0f} events/s  {took:6.1f} s"
-            f"  {(_cpu_s() - cpu) / events * 1e6:5.1f} us CPU/event (Python)"
+            f"  {used / events * 1e6:5.1f} us CPU/event (Python)"
             f"  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB  {await _rows(database, projection)}"
         )
 

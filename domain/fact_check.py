@@ -15,7 +15,7 @@ from domain.account import ACCOUNT
 from domain.aggregate import Aggregate
 from domain.catalog import MODEL
 from domain.claim import CLAIM
-from domain.events import Envelope, UnknownFact, decode_envelope, decode_fact
+from domain.events import Envelope, UnknownFact, decode_envelope, decode_fact, tag_of
 from domain.findings import Findings, Order
 from domain.ids import AccountId
 from domain.key import KEY
@@ -64,11 +64,14 @@ class Charges:
 
 
 class _Last(msgspec.Struct):
-    """An aggregate's last event: its number, its hash, and the state after it (encoded; None when unknown)."""
+    """An aggregate's last event: its number, its hash, and the state after it, encoded.
+
+    The state is empty before the first event, and None behind an event that could not be read.
+    """
 
     sequence: int = 0
     digest: bytes = b""
-    state: bytes | None = None
+    state: bytes | None = b""
 
 
 class _Carried(msgspec.Struct):
@@ -93,18 +96,14 @@ class FactCheck:
         self.messages += 1
         self._order.check(message.position)
         last = self._last.setdefault(message.subject, _Last())
-        known = last.sequence > 0
         try:
             envelope = decode_envelope(message.raw)
-            self._check_envelope(message, envelope, last)
-            self._check_fact(message, envelope, decode_fact(envelope), last, known=known)
-        except UnknownFact as unknown:
-            last.state = None
-            self._report("unknown_fact", message, str(unknown))
         except msgspec.DecodeError as unreadable:
-            last.state = None
-            last.sequence += last.digest != hashlib.sha256(message.raw).digest()
+            last.sequence, last.state = last.sequence + 1, None
             self._report("unreadable", message, str(unreadable))
+        else:
+            self._check_envelope(message, envelope, last)
+            last.state = self._state_after(message, envelope, last.state)
         last.digest = hashlib.sha256(message.raw).digest()
 
     def _check_envelope(self, message: LogMessage, envelope: Envelope, last: _Last) -> None:
@@ -119,35 +118,38 @@ class FactCheck:
             self._report("chain_broken", message, detail)
         last.sequence = envelope.sequence
 
-    def _check_fact(self, message: LogMessage, envelope: Envelope, fact: Any, last: _Last, *, known: bool) -> None:
+    def _state_after(self, message: LogMessage, envelope: Envelope, before: bytes | None) -> bytes | None:
+        """What to go on from: the state that is carried, for that is what the next decision saw."""
         aggregate = AGGREGATES.get(message.subject.split(".")[2])
         if aggregate is None:
             self._report("unknown_fact", message, f"no aggregate of this release lives under {message.subject}")
-            return
-        before = None
-        if last.state is not None or not known:
-            before = aggregate.initial() if not known else _decode(last.state, aggregate)
-        carried = bytes(msgspec.json.decode(envelope.data, type=_Carried).after)
-        last.state = carried or None
-        if before is None:
-            return  # resumed here, behind what could not be read
-        if aggregate is LEDGER:
-            self._check_money(message, before, fact)
-        last.state = self._check_state(message, envelope, aggregate, before, fact, carried)
+            return None
+        try:
+            fact = decode_fact(envelope)
+            carried = bytes(msgspec.json.decode(envelope.data, type=_Carried).after)
+            state = aggregate.initial() if before == b"" else _decode(before, aggregate) if before else None
+            return self._check_fact(message, aggregate, state, fact, carried)
+        except UnknownFact as unknown:
+            self._report("unknown_fact", message, str(unknown))
+        except msgspec.DecodeError as unreadable:
+            self._report("unreadable", message, str(unreadable))
+        return None
 
-    def _check_state(
-        self, message: LogMessage, envelope: Envelope, aggregate: Aggregate[Any], before: Any, fact: Any, carried: bytes
-    ) -> bytes:
-        """The state to go on from: the one that is carried, for that is what the next decision saw."""
+    def _check_fact(
+        self, message: LogMessage, aggregate: Aggregate[Any], before: Any, fact: Any, carried: bytes
+    ) -> bytes | None:
+        if before is None:
+            return carried or None
         try:
             folded = aggregate.evolve(before, fact)
         except Exception as failure:
-            self._report("state_differs", message, f"{envelope.type} does not fit {envelope.subject}: {failure!r}")
-            return carried
+            self._report("state_differs", message, f"{tag_of(fact)} does not fit {message.subject}: {failure!r}")
+            return carried or None
+        if aggregate is LEDGER:
+            self._check_money(message, before, fact)
         encoded = msgspec.json.encode(folded)
         if carried and carried != encoded and _decode(carried, aggregate) != folded:
-            detail = f"{envelope.type} of {envelope.subject} carries another state than its facts give"
-            self._report("state_differs", message, detail)
+            self._report("state_differs", message, f"{tag_of(fact)} carries another state than the facts give")
         return carried or encoded
 
     def _check_money(self, message: LogMessage, before: Ledger, fact: LedgerEvent) -> None:
@@ -179,5 +181,5 @@ class FactCheck:
         self._findings.add(code, "EVT", message.position, detail)
 
 
-def _decode(state: bytes | None, aggregate: Aggregate[Any]) -> Any:
-    return msgspec.json.decode(state or b"null", type=aggregate.state_type)
+def _decode(state: bytes, aggregate: Aggregate[Any]) -> Any:
+    return msgspec.json.decode(state, type=aggregate.state_type)

@@ -18,7 +18,7 @@ REMEDIES = {
     "balance_differs": "correct with a compensating entry; then look for what wrote the balance",
     "postings_unbalanced": "correct with a compensating entry",
     "charge_split": "correct with a compensating entry: the parts of the charge do not add up to it",
-    "charge_range": "requests were skipped or charged twice here: rate the range anew, correct with a compensating entry",
+    "charge_range": "requests were skipped or charged twice: rate the range anew, correct with a compensating entry",
     "writer_gap": "restore the messages from a replica, a backup or the archive",
     "writer_conflict": "two processes wrote under one name, or an event was changed: compare with the archive",
     "end_without_admission": "restore the admission from the archive; without it nobody is charged for the request",

@@ -50,8 +50,12 @@ class RequestLog(Protocol):
     """The life of AI requests."""
 
     async def append(self, event: RequestEvent) -> int:
-        """The stream sequence, once durable. Raises Unavailable when the log cannot take it in time or its queue
-        is full; OutcomeUnknown when it may have been taken."""
+        """The stream sequence, once durable.
+
+        An admission that cannot be taken is refused: Busy when the queue is full, Unavailable when its turn does not
+        come in time (nothing was recorded in either case). OutcomeUnknown: it was sent and may have been taken. The
+        end of a request is always taken, and recorded even if its caller is told OutcomeUnknown.
+        """
         ...
 
 

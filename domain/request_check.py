@@ -9,6 +9,7 @@ import hashlib
 from array import array
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -151,8 +152,7 @@ class RequestCheck:
             detail = f"{waiting.count} ended requests ({usd(waiting.cost_nanos)} USD) from here on are not charged"
             self._report("uncharged", waiting.oldest_position, detail)
         hashes = sorted(self._admissions)
-        pairs = zip(hashes, hashes[1:], strict=False)
-        self._suspects = {left: {} for left, right in pairs if left == right}
+        self._suspects = {left: {} for left, right in pairwise(hashes) if left == right}
 
     def explain(self, message: LogMessage) -> None:
         """The second reading: was an end without an open request ended before, and who was admitted twice?"""

@@ -47,3 +47,11 @@ async def read_archive(
         *(stream, after, limit),
     )
     return [ArchivedMessage(**row) for row in rows]
+
+
+async def archived_to(database: Database, stream: Stream) -> int:
+    """The last position that it holds."""
+    rows = await database.fetch(
+        "SELECT coalesce(max(position), 0) AS position FROM event_archive WHERE stream = $1", stream
+    )
+    return rows[0]["position"]

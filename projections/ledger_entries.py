@@ -91,6 +91,15 @@ async def list_entries(
     return page(entries, limit, lambda entry: Mark(entry.position))
 
 
+async def locate_charge(database: Database, account_id: AccountId, position: int) -> int | None:
+    """Where in `EVT` the charge stands that settles what ended at `position` of `REQ`."""
+    rows = await database.fetch(
+        "SELECT position FROM ledger_entries WHERE account_id = $1 AND from_position < $2 AND $2 <= to_position",
+        *(account_id, position),
+    )
+    return rows[0]["position"] if rows else None
+
+
 async def balance_as_of(database: Database, account_id: AccountId, at: datetime) -> int:
     """In nano-USD, after everything that was booked at or before `at`."""
     rows = await database.fetch(

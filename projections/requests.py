@@ -196,5 +196,13 @@ async def find_request(database: Database, account_id: AccountId, request_id: Re
     return _row(rows[0])
 
 
+async def locate_request(database: Database, request_id: RequestId) -> tuple[int, int | None] | None:
+    """Where its admission and its end stand in `REQ`, whosoever it is: for operators."""
+    rows = await database.fetch(
+        "SELECT admitted_position, ended_position FROM requests WHERE request_id = $1", request_id
+    )
+    return (rows[0]["admitted_position"], rows[0]["ended_position"]) if rows else None
+
+
 def _row(row: Any) -> RequestRow:
     return msgspec.convert(dict(row), RequestRow)

@@ -57,7 +57,7 @@ def _counts(end: RequestEnded) -> tuple[int, ...]:
 
 _WRITE = f"""
     INSERT INTO usage (account_id, hour, key_id, model, provider, {", ".join(COUNTERS)})
-    SELECT account_id, hour, key_id, model, provider, {", ".join(COUNTERS)}
+    SELECT account_id, hour, key_id, model, provider, {", ".join(f"coalesce({name}, 0)" for name in COUNTERS)}
     FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[],
         {", ".join(f"${number}::bigint[]" for number in range(6, 6 + len(COUNTERS)))})
         AS counted (hour, account_id, key_id, model, provider, {", ".join(COUNTERS)})
@@ -66,11 +66,13 @@ _WRITE = f"""
 
 
 async def write(connection: Connection, rows: UsageRows) -> None:
+    """A counter that is 0 in all rows, as most token classes are, is sent as an empty array: `unnest` fills it up."""
     if rows:
         hours = [hour for hour, counters in rows.items() for _ in counters]
         dimensions = [dimensions for counters in rows.values() for dimensions in counters]
         counts = [counts for counters in rows.values() for counts in counters.values()]
-        await connection.execute(_WRITE, hours, *zip(*dimensions, strict=True), *zip(*counts, strict=True))
+        sparse = [column if any(column) else () for column in zip(*counts, strict=True)]
+        await connection.execute(_WRITE, hours, *zip(*dimensions, strict=True), *sparse)
 
 
 USAGE = Projection(

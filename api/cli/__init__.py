@@ -5,6 +5,7 @@ from importlib import import_module
 
 import rich_click as click
 
+from api.cli.suggest import SuggestingGroup
 from api.startup import StartupError
 
 WRONG_USE = 2
@@ -17,10 +18,12 @@ COMMANDS = {
     "migrate": "api.cli.migrate",
     "seed": "api.cli.seed",
     "config": "api.cli.config",
+    "log": "api.cli.log",
+    "trace": "api.cli.trace",
 }
 
 
-class LazyGroup(click.RichGroup):
+class LazyGroup(SuggestingGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

@@ -1,6 +1,7 @@
 """The servers that contracts are held against: one alone and a cluster of three, started once a session."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -71,3 +72,8 @@ async def connection(nats_url: str, declared_streams: Callable[[Client], Awaitab
     await declared_streams(client)
     yield client
     await client.close()
+
+
+@pytest.fixture
+def worker() -> str:
+    return f"w-{uuid.uuid4().hex}"

@@ -10,6 +10,9 @@ from adapters.passwords import Argon2Passwords, PlainPasswords
 from domain.errors import Busy
 from domain.ports import Passwords
 
+SHORTEST_HASH_S = 0.002
+"""No machine passes twice over 19 MiB any faster; no hash at all takes microseconds."""
+
 
 @pytest.fixture(params=["argon2", "plain"])
 def passwords(request: pytest.FixtureRequest) -> Iterator[Passwords]:
@@ -69,16 +72,9 @@ async def test_a_caller_that_gives_up_keeps_its_place_until_its_hash_is_done(arg
     assert await argon2.hash("correct horse")
 
 
-async def test_nobody_takes_as_long_as_somebody(argon2: Argon2Passwords) -> None:
-    hashed = await argon2.hash("correct horse")
+async def test_nobody_costs_a_whole_hash_with_the_same_parameters(argon2: Argon2Passwords) -> None:
+    assert argon2._decoy.startswith((await argon2.hash("correct horse")).rpartition("$")[0][:30])
 
-    async def shortest(candidate: str | None) -> float:
-        took: list[float] = []
-        for _ in range(5):
-            started = time.perf_counter()
-            await argon2.verify("wrong horse", candidate)
-            took.append(time.perf_counter() - started)
-        return min(took)
-
-    known, unknown = await shortest(hashed), await shortest(None)
-    assert abs(known - unknown) < 0.5 * known
+    started = time.perf_counter()
+    await argon2.verify("wrong horse", None)
+    assert time.perf_counter() - started > SHORTEST_HASH_S

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import aiohttp
 import asyncpg
@@ -19,7 +20,7 @@ from domain.events import Envelope, decode_batch, decode_envelope, decode_fact
 from domain.ids import AccountId, RequestId
 from domain.ledger import Ledger
 from domain.money import nanos_from_usd
-from domain.request import RequestAdmitted, RequestEnd, RequestEnded
+from domain.request import RequestAdmitted, RequestEnded
 from tests.e2e.running import ALL_PARTS, PATIENCE_S, Program
 
 CLIENTS = 64
@@ -73,9 +74,10 @@ class RequestFold:
     def _fold(self, position: int, fact: Any) -> None:
         if isinstance(fact, RequestAdmitted):
             self.admissions.setdefault(fact.request_id, []).append(fact)
-        elif isinstance(fact, RequestEnd) and fact.request_id in self.ends:
+        elif fact.request_id in self.ends:
             self.void_ends += 1
         else:
+            assert isinstance(fact, get_args(RequestEnded)), fact
             self.ends[fact.request_id] = Ended(position, fact)
 
     @property
@@ -85,7 +87,7 @@ class RequestFold:
 
 @dataclass
 class Evidence:
-    """`facts` are raw messages of `EVT` with their subjects, in order. `doomed` were running when the API was killed."""
+    """`facts` are raw messages of `EVT` with their subjects. `doomed` were running when the API was killed."""
 
     account_id: AccountId
     requests: RequestFold
@@ -152,11 +154,11 @@ class Storm:
         clients = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
         await self._until_served()
         await self._kill_running(doomed_key)
-        for part in ("worker", "nats", "valkey", "postgres"):
+        for part in ("nats", "postgres", "valkey", "worker"):
             await self._kill(part)
         await self._kill_before_upstream()
-        for part in ("nats", "worker"):
-            await self._kill(part)
+        await self._kill("nats")
+        await self._kill(*sorted(ALL_PARTS - {"up"}))
         self._calm.set()
         await asyncio.gather(*clients)
 
@@ -237,17 +239,18 @@ class Storm:
             self.kills.append("api, its log frozen")
         finally:
             os.kill(nats, signal.SIGCONT)
-        await self._until_back("api", api)
+        await self._until_back({"api": api})
 
-    async def _kill(self, part: str) -> None:
-        pid = self._program.pids[part]
-        self._program.kill(part)
-        self.kills.append(part)
-        await self._until_back(part, pid)
+    async def _kill(self, *parts: str) -> None:
+        pids = {part: self._program.pids[part] for part in parts}
+        for part in parts:
+            self._program.kill(part)
+        self.kills.append("+".join(parts))
+        await self._until_back(pids)
 
-    async def _until_back(self, part: str, pid: int) -> None:
-        await asyncio.to_thread(self._program.until_back, part, pid)
-        assert set(self._program.pids) == ALL_PARTS
+    async def _until_back(self, killed: dict[str, int]) -> None:
+        for part, pid in killed.items():
+            await asyncio.to_thread(self._program.until_back, part, pid)
         await self._until_served()
         await asyncio.sleep(BREATH_S)
 
@@ -278,9 +281,10 @@ def _cost_in(body: bytes) -> int | None:
 
 
 async def eventually(true: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await true():
-            await asyncio.sleep(POLL_S)
+    give_up = time.monotonic() + PATIENCE_S
+    while not await true():
+        assert time.monotonic() < give_up, "waited in vain"
+        await asyncio.sleep(POLL_S)
 
 
 class Auditor:

@@ -30,6 +30,7 @@ from migrations.streams import apply_streams
 from tests.accounts import JWT_SECRET, MASTER_KEY, FollowedLog, ReadsOfFacts
 
 REVOKED_WITHIN_S = 2.0
+CANCELLED_WITHIN_S = 5.0
 
 
 @asynccontextmanager
@@ -56,9 +57,10 @@ async def worker(nats_url: str) -> AsyncGenerator[Accounts]:
         )
     finally:
         following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await asyncio.wait([following], timeout=CANCELLED_WITHIN_S)
         passwords.close()
         await connection.close()
+        assert following.cancelled(), "the tail swallowed its cancellation"
 
 
 @pytest.fixture
