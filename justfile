@@ -27,6 +27,7 @@ check: env-dev
     .venv/bin/pyright
     .venv/bin/lint-imports
     {{python}} -m migrations.check
+    {{python}} -m api.assets
 
 # every test; arguments go to pytest
 test *args: env-dev

@@ -13,7 +13,7 @@ from api.dependencies import provide_caller, provide_min_position
 from api.error_handlers import EXCEPTION_HANDLERS
 from api.errors import Failure, Kind, openai_error
 from api.logs import configure_logs
-from api.openapi import describe_chat, openapi_config
+from api.openapi import openapi_config
 from api.request_id import add_request_id, request_id_of
 from api.routes.auth import AuthController
 from api.routes.billing import BillingController
@@ -62,7 +62,7 @@ class Application:
             await _answer_wrong_method(scope, send)
 
     def _litestar(self) -> Litestar:
-        app = Litestar(
+        return Litestar(
             route_handlers=[
                 HealthController,
                 Router("/api/v1", route_handlers=[*CONTROLLERS]),
@@ -81,8 +81,6 @@ class Application:
             openapi_config=openapi_config(),
             logging_config=None,
         )
-        describe_chat(app)
-        return app
 
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None]:

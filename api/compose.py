@@ -86,7 +86,9 @@ def new_request_id() -> RequestId:
 
 
 @asynccontextmanager
-async def open_backbone(settings: Settings, role: str) -> AsyncGenerator[Backbone]:
+async def open_backbone(
+    settings: Settings, role: str, *, connections: int = 10, statement_timeout_s: float = 10.0
+) -> AsyncGenerator[Backbone]:
     """Raises SettingsError when NATS is away, or lazier than the durability that is asked for."""
     endpoints = resolve_endpoints(settings)
     worker = f"{role}-{new_id()}"
@@ -97,7 +99,9 @@ async def open_backbone(settings: Settings, role: str) -> AsyncGenerator[Backbon
     try:
         if settings.durability == "strict" and (doubt := await verify_durability(endpoints.nats_url)):
             raise SettingsError(doubt)
-        async with open_database(endpoints.database) as database:
+        async with open_database(
+            endpoints.database, size=connections, statement_timeout_s=statement_timeout_s
+        ) as database:
             store = EventStore(JetStreamEventLog(connection), f"/{role}/{worker}")
             yield Backbone(settings, endpoints, worker, connection, store, database)
     finally:

@@ -54,7 +54,11 @@ KINDS: dict[type[AggregatorError], Kind] = {
 }
 
 PASSED_ON = frozenset({400, 404, 408, 409, 413, 415, 422, 429})
-"""What a provider says of the request itself. Its 401, 402 and 403 are about our credentials, not the caller's."""
+"""What a provider says of the request itself."""
+
+ABOUT_US = frozenset({401, 402, 403})
+"""What it says of our credentials: to the caller neither its words nor its code may look like ours."""
+NOT_OURS_TO_TELL = "The provider does not accept this gateway's credentials; its operator must correct them."
 
 OPENAI_TYPES = {402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -92,6 +96,8 @@ def failure_of(error: AggregatorError) -> Failure:
     if isinstance(error, errors.InvalidInput | errors.NotAuthenticated):
         kind = msgspec.structs.replace(kind, code=error.code)
     if isinstance(error, errors.ProviderRefused):
+        if error.status in ABOUT_US:
+            return Failure(kind, NOT_OURS_TO_TELL)
         kind = _passed_on(kind, error)
     if kind.status == INTERNAL.kind.status:
         return INTERNAL

@@ -109,7 +109,7 @@ class Settings(BaseModel):
     log_format: Literal["json", "text"] = Field(default_factory=_log_format, alias="AGG_LOG_FORMAT")
     lease_term: GoDuration = Field(timedelta(seconds=60), ge=timedelta(seconds=1), alias="AGG_LEASE_TERM")
     unlisted_models: Literal["refuse", "allow"] = Field("refuse", alias="AGG_UNLISTED_MODELS")
-    unpriced_ceiling_usd: Decimal = Field(Decimal("1.00"), gt=0, alias="AGG_UNPRICED_CEILING_USD")
+    unpriced_ceiling_usd: Decimal = Field(Decimal("0.01"), gt=0, alias="AGG_UNPRICED_CEILING_USD")
     catalog: Path | None = Field(None, alias="AGG_CATALOG")
     sim_served_log: Path | None = Field(None, alias="AGG_SIM_SERVED_LOG")
 

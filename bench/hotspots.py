@@ -11,18 +11,23 @@ import msgspec
 from bench.processes import ROOT, Failed, tool
 
 RATE_HZ = 250
-SHOWN = 40
+PACKAGES_SHOWN, FUNCTIONS_SHOWN, CALLERS_SHOWN = 16, 30, 20
+ALL = "(all)"
+OUR_PACKAGES = {"api", "adapters", "commands", "domain"}
 _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::\d+)?\)$")
 
 
 class Hotspot(msgspec.Struct, frozen=True):
-    percent: float
+    """Shares of all samples: in the function itself, and in it or in what it called. `(all)` is a whole package."""
+
+    own_percent: float
+    total_percent: float
     module: str
     function: str
 
 
 def record(pid: int, seconds: int) -> list[Hotspot]:
-    """The functions with most own time, and each module's sum as `(all)`. Raises Failed."""
+    """Packages and functions, the most own time first, then what calls most. Raises Failed."""
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "samples.txt"
         argv = [tool("py-spy"), "record", "-p", str(pid), "-d", str(seconds), "-r", str(RATE_HZ), "-f", "raw"]
@@ -34,16 +39,22 @@ def record(pid: int, seconds: int) -> list[Hotspot]:
 
 def fold(samples: str) -> list[Hotspot]:
     """`outer;…;inner count` a line."""
-    functions: Counter[tuple[str, str]] = Counter()
+    own: Counter[tuple[str, str]] = Counter()
+    total: Counter[tuple[str, str]] = Counter()
+    samples_taken = 0
     for line in samples.splitlines():
         stack, _, count = line.rpartition(" ")
-        functions[_place(stack.rpartition(";")[2])] += int(count)
-    total = max(1, functions.total())
-    modules: Counter[tuple[str, str]] = Counter()
-    for (module, _), count in functions.items():
-        modules[module, "(all)"] += count
-    top = [*modules.most_common(SHOWN // 2), *functions.most_common(SHOWN)]
-    return [Hotspot(100 * count / total, module, function) for (module, function), count in top]
+        places = [_place(frame) for frame in stack.split(";")]
+        innermost = places[-1]
+        samples_taken += int(count)
+        for counter, found in ((own, {innermost, _package(innermost)}), (total, {*places, *map(_package, places)})):
+            for place in found:
+                counter[place] += int(count)
+    packages = [place for place, _ in own.most_common() if place[1] == ALL][:PACKAGES_SHOWN]
+    functions = [place for place, _ in own.most_common() if place[1] != ALL][:FUNCTIONS_SHOWN]
+    callers = [p for p, _ in total.most_common() if p[1] != ALL and p not in functions and _ours(p)][:CALLERS_SHOWN]
+    share = 100 / max(1, samples_taken)
+    return [Hotspot(own[p] * share, total[p] * share, *p) for p in (*packages, *functions, *callers)]
 
 
 def _place(frame: str) -> tuple[str, str]:
@@ -51,3 +62,11 @@ def _place(frame: str) -> tuple[str, str]:
     if found is None:
         return "?", frame
     return found["file"].removeprefix(f"{ROOT}/").rpartition("site-packages/")[2], found["function"]
+
+
+def _package(place: tuple[str, str]) -> tuple[str, str]:
+    return place[0].partition("/")[0], ALL
+
+
+def _ours(place: tuple[str, str]) -> bool:
+    return place[0].partition("/")[0] in OUR_PACKAGES

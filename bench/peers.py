@@ -33,6 +33,13 @@ LITELLM_ENVIRONMENT = {
     "LITELLM_TELEMETRY": "False",
 }
 
+PORTKEY_PACKAGE = {
+    "private": True,
+    "dependencies": {"@portkey-ai/gateway": "^1.15.2"},
+    "overrides": {"@hono/node-server": "1.13.8"},
+}
+"""With the server that a fresh installation brings (1.19), every stream of Portkey 1.15.2 ends with status 500."""
+
 Peer = Callable[[Path, Target, Cores], AbstractContextManager[Target]]
 
 
@@ -59,7 +66,9 @@ def portkey(directory: Path, mock: Target, cores: Cores) -> Generator[Target]:
     """Portkey's gateway on node."""
     package = directory / "node_modules" / "@portkey-ai" / "gateway"
     if not package.exists():
-        _install([tool("npm"), "install", "--silent", "--no-audit", "--no-fund", "@portkey-ai/gateway"], directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "package.json").write_bytes(msgspec.json.encode(PORTKEY_PACKAGE))
+        _install([tool("npm"), "install", "--silent", "--no-audit", "--no-fund"], directory)
     version = msgspec.json.decode((package / "package.json").read_bytes())["version"]
     port = free_port()
     argv = [tool("node"), str(package / "build" / "start-server.js"), "--headless", f"--port={port}"]
@@ -104,7 +113,7 @@ def _install(argv: list[str], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Failed(f"{Path(argv[0]).name} could not install {argv[-1]}: {done.stderr[-500:]}")
+        raise Failed(f"{Path(argv[0]).name} could not install {directory.name}: {done.stderr[-500:]}")
 
 
 def _output(argv: list[str]) -> str:

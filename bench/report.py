@@ -158,9 +158,12 @@ def _about(subject: Subject) -> Iterable[str]:
             f"clients have {settled.client_answers:,}; {charged}"
         )
     if subject.hotspots:
-        yield "  where the CPU goes (own time):"
-        rows = [[f"{spot.percent:.1f} %", spot.module, spot.function] for spot in subject.hotspots]
-        yield _table(["", "module", "function"], rows, (1, 2))
+        yield "  where the CPU goes: in it alone, and with what it called"
+        rows = [
+            [f"{spot.own_percent:.1f} %", f"{spot.total_percent:.1f} %", spot.module, spot.function]
+            for spot in subject.hotspots
+        ]
+        yield _table(["own", "total", "module", "function"], rows, (2, 3))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> str:

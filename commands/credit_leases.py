@@ -249,7 +249,7 @@ class CreditLeases:
                 continue
             async with self._locks.setdefault(holding.account_id, asyncio.Lock()):
                 if self._holdings.get(holding.account_id) is holding:
-                    if True:
+                    with suppress(Unavailable):
                         await self._tend_one(holding)
         self._locks = {
             account: lock

@@ -6,7 +6,6 @@ starts again from the checkpoint, so that a row is written exactly once whatever
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import structlog
@@ -99,9 +98,7 @@ class Folder:
                     committing = None
         finally:
             if committing:
-                committing.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await committing
+                await _give_up(committing)
 
     def _fold(self, events: Sequence[Any]) -> Any:
         if not events:
@@ -170,6 +167,14 @@ class Folder:
 
     async def _write_all(self, connection: Connection, events: Sequence[Any]) -> None:
         await self._projection.write(connection, self._projection.fold(events))
+
+
+async def _give_up(committing: asyncio.Task[None]) -> None:
+    """End it; its outcome does not matter, for the checkpoint is read anew. A cancellation of ours is not lost."""
+    committing.cancel()
+    await asyncio.wait([committing])
+    if not committing.cancelled():
+        committing.exception()
 
 
 def _from(expected: int, messages: list[LogMessage]) -> list[LogMessage]:

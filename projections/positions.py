@@ -117,4 +117,4 @@ async def _pause(pause: float, give_up: float, wanted: Positions, reached: Posit
     if monotonic() >= give_up:
         raise BehindPosition(format_positions(wanted), format_positions(reached))
     await asyncio.sleep(pause)
-    return min(2 * pause, LONGEST_POLL_S)
+    return min(1.5 * pause, LONGEST_POLL_S)

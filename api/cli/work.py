@@ -10,6 +10,6 @@ from api.cli.environment import settings_from_environment
 def command(supervised: bool) -> None:
     """Run projections, settlement, timers and reactors; as many as you like, they share the work."""
     settings = settings_from_environment(warn=not supervised)
-    from api.work import work
+    from api.worker import work
 
     work(settings)

@@ -362,3 +362,36 @@ async def test_waiting_for_a_position_ends_also_for_messages_that_change_nothing
     await build(database, log)
 
     await wait_for(database, BOTH, {"REQ": 3, "EVT": 999}, timeout_s=1)
+
+
+class Slow(ListedLog):
+    """The last message is followed by a hole while the commit before still runs."""
+
+    @asynccontextmanager
+    async def open(self, stream: str, after: int) -> AsyncGenerator["ListedFeed"]:
+        yield _SlowFeed(self, stream, after)
+
+
+class _SlowFeed(ListedFeed):
+    async def done(self, position: int) -> None:
+        try:
+            await asyncio.sleep(0.3)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.3)  # ends late
+
+    async def take(self, timeout_s: float) -> list[LogMessage]:
+        messages = await super().take(timeout_s)
+        await asyncio.sleep(0.02)
+        return messages if self._next <= 4 else messages[1:]
+
+
+async def test_a_folder_that_is_cancelled_while_it_gives_up_ends(database: PostgresDatabase) -> None:
+    await create_missing(database, (USAGE,))
+    (claim,) = await claim_share(database, "w", ["usage"])
+    folding = asyncio.create_task(Folder(USAGE, claim, database, Slow(request_messages(200), chunk=4)).run())
+    await asyncio.sleep(0.2)
+    folding.cancel()
+
+    done, _ = await asyncio.wait([folding], timeout=5)
+
+    assert done and folding.cancelled()

@@ -1,55 +1,17 @@
 """Hard budgets: whatever the number of workers and requests, exactly what the credit allows is admitted."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
 
-from commands.credit_leases import IDLE_AFTER, LEASE_TERM, RENEW_BEFORE, SAFETY, CreditLeases, Reservation
+from commands.credit_leases import IDLE_AFTER, LEASE_TERM, RENEW_BEFORE, REQUESTS_AHEAD, SAFETY, Reservation
 from commands.store import Cause, EventStore
 from domain.errors import CreditExhausted, Unavailable
 from domain.ids import AccountId, CommandId
 from domain.ledger import LEDGER, CreditLeased, LeaseExpired, LeaseReturned, expire_lease
-from domain.ports import Append
-from tests.money import ACCOUNT, Clock, RacingLog, counter, give_credit, ledger_events, ledger_of
-
-COST = 1_000
-
-
-class Workers:
-    """Several workers over one log, each hearing the others' recalls a moment later, as over a network."""
-
-    def __init__(self, count: int, log: RacingLog | None = None) -> None:
-        self.log = log or RacingLog()
-        self.clock = Clock()
-        self.heard: set[asyncio.Task[None]] = set()
-        self.all = [self._worker(number) for number in range(count)]
-
-    def _worker(self, number: int) -> CreditLeases:
-        store = EventStore(self.log, f"/workers/{number}")
-        return CreditLeases(store, f"w{number}", self.clock, counter(f"w{number}"), self._recall_by(number))
-
-    def _recall_by(self, number: int) -> Callable[[AccountId], Awaitable[None]]:
-        async def recall(account_id: AccountId) -> None:
-            for other in (*self.all[:number], *self.all[number + 1 :]):
-                task = asyncio.create_task(other.give_back(account_id))
-                self.heard.add(task)
-                task.add_done_callback(self.heard.discard)
-
-        return recall
-
-    async def credit(self, amount_nanos: int) -> None:
-        await give_credit(EventStore(self.log, "/tests"), amount_nanos)
-
-    async def try_all(self, amounts: Sequence[int]) -> list[Reservation]:
-        """Asked at once, in turns of the workers; those that were admitted."""
-        answers = await asyncio.gather(
-            *(self.all[index % len(self.all)].reserve(ACCOUNT, amount) for index, amount in enumerate(amounts)),
-            return_exceptions=True,
-        )
-        assert all(isinstance(answer, Reservation | CreditExhausted) for answer in answers), answers
-        return [answer for answer in answers if isinstance(answer, Reservation)]
+from tests.leasing import COST, SometimesAway, Workers
+from tests.money import ACCOUNT, ledger_events, ledger_of
 
 
 @pytest.fixture
@@ -120,11 +82,22 @@ async def test_within_a_lease_admission_asks_no_log(one: Workers) -> None:
     assert one.log.appends == appends
 
 
-async def test_requests_that_wait_together_share_one_lease() -> None:
+@pytest.mark.parametrize("cost", [COST, 1_000_000 * COST])
+async def test_requests_that_wait_together_share_one_lease(cost: int) -> None:
     workers = Workers(1)
-    await workers.credit(1_000_000 * COST)
+    await workers.credit(1_000 * cost)
 
-    assert len(await workers.try_all([COST] * 50)) == 50
+    assert len(await workers.try_all([cost] * 50)) == 50
+
+    assert len(await ledger_events(workers.log)) == 2
+
+
+async def test_a_lease_is_made_for_more_requests_like_the_first() -> None:
+    workers = Workers(1)
+    await workers.credit(1_000_000_000 * COST)
+
+    for _ in range(REQUESTS_AHEAD):
+        await workers.all[0].reserve(ACCOUNT, 1_000_000 * COST)
 
     assert len(await ledger_events(workers.log)) == 2
 
@@ -261,17 +234,6 @@ async def test_after_an_overrun_the_next_lease_makes_good_for_it(one: Workers) -
         await leases.reserve(ACCOUNT, 6 * COST)
 
 
-class SometimesAway(RacingLog):
-    """While `away`, writes are refused."""
-
-    away = False
-
-    async def append(self, appends: Sequence[Append]) -> list[int]:
-        if self.away:
-            raise Unavailable("The log is away.")
-        return await super().append(appends)
-
-
 async def test_without_a_log_nothing_new_is_leased_and_nothing_is_lost() -> None:
     log = SometimesAway()
     workers = Workers(1, log)
@@ -282,10 +244,24 @@ async def test_without_a_log_nothing_new_is_leased_and_nothing_is_lost() -> None
     log.away = True
     with pytest.raises(Unavailable):
         await leases.reserve(ACCOUNT, 9 * COST)
-    await leases.tend()
 
     log.away = False
     assert (await leases.reserve(ACCOUNT, 9 * COST)).amount_nanos == 9 * COST
+
+
+async def test_tending_outlives_an_outage_of_the_log() -> None:
+    log = SometimesAway()
+    workers = Workers(1, log)
+    await workers.credit(10 * COST)
+    reservation = await workers.all[0].reserve(ACCOUNT, COST)
+    workers.clock.turn((LEASE_TERM - RENEW_BEFORE).total_seconds() + 1)
+
+    log.away = True
+    await workers.all[0].tend()
+    log.away = False
+    await workers.all[0].tend()
+
+    assert (await ledger_of(log)).leases[reservation.lease_id].expires_at == workers.clock() + LEASE_TERM
 
 
 async def test_tending_never_takes_away_a_lease_that_was_opened_meanwhile(one: Workers) -> None:

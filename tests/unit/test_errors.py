@@ -74,7 +74,7 @@ def test_every_error_can_be_written_both_ways(cls: type[AggregatorError]) -> Non
     assert problem.headers["content-type"].startswith("application/problem+json")
     for answer in (problem, openai):
         assert (answer.headers.get("x-should-retry") == "false") == (answer.status == 402)
-        assert ("retry-after" in answer.headers) >= (answer.status in {429, 503})
+        assert ("retry-after" in answer.headers) >= (answer.status in {429, 503} or cls is errors.BehindPosition)
         assert int(answer.headers.get("retry-after", 1)) <= 120
 
 
@@ -100,9 +100,12 @@ def test_openai_clients_learn_of_a_bad_parameter_by_400() -> None:
 
 
 def test_a_providers_complaint_about_our_credentials_is_not_the_callers() -> None:
-    failure = http.failure_of(errors.ProviderRefused("sim", "bad key", status=401))
+    refusal = errors.ProviderRefused("sim", "Incorrect API key: sk-…", status=401, code="invalid_api_key")
 
-    assert failure.kind.status == 502
+    failure = http.failure_of(refusal)
+
+    assert (failure.kind.status, failure.kind.code) == (502, "provider_refused")
+    assert "sk-" not in failure.detail
 
 
 @pytest.mark.parametrize(

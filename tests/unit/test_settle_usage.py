@@ -5,133 +5,25 @@ from collections.abc import Sequence
 
 import pytest
 
-from adapters.live_leases import LiveLeases
-from commands.credit_leases import LEASE_TERM, CreditLeases, Reservation
-from commands.settle_usage import GRACE, LEASE_TERM_BOUND, SettleUsage
+from commands.credit_leases import LEASE_TERM, Reservation
+from commands.settle_usage import GRACE, LEASE_TERM_BOUND
 from commands.store import EventStore
-from domain.errors import OutcomeUnknown, Unavailable
-from domain.events import Envelope
+from domain.errors import OutcomeUnknown
 from domain.ids import AccountId
-from domain.ledger import LEDGER, UsageCharged
-from domain.request import RequestAbandoned, RequestEvent
-from domain.settlement import Progress
-from tests.money import ACCOUNT, Clock, RacingLog, admitted, batch, completed, counter, give_credit, ledger_of
-from tests.money import ledger_events as events_of
-
-CREDIT = 10_000
-DEAD_AFTER_S = (LEASE_TERM + GRACE).total_seconds() + 1
-
-
-class StoredProgress:
-    """The row in the database. `away` while it does not answer."""
-
-    def __init__(self) -> None:
-        self.progress: Progress | None = None
-        self.away = False
-
-    async def own(self) -> bool:
-        return True
-
-    async def load(self) -> Progress | None:
-        return self.progress
-
-    async def save(self, progress: Progress) -> None:
-        if self.away:
-            raise Unavailable("The database is away.")
-        self.progress = progress
-
-
-class Requests:
-    """A request log whose every message holds one event of one writer. `silent` takes events and confirms none."""
-
-    def __init__(self) -> None:
-        self.messages: list[list[Envelope]] = []
-        self.events: list[RequestEvent] = []
-        self.silent = False
-
-    async def append(self, event: RequestEvent) -> int:
-        await asyncio.sleep(0)
-        self.events.append(event)
-        self.messages.append(batch("w", len(self.messages) + 1, event))
-        if self.silent:
-            raise OutcomeUnknown("The log did not confirm.")
-        return len(self.messages)
-
-
-class KnownLeases(LiveLeases):
-    """Has heard everything when `known` says so, without a tail to prove it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.known = True
-
-    @property
-    def caught_up(self) -> bool:
-        return self.known
-
-
-class House:
-    """Workers that admit requests, and any number of settlements over the same logs."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.requests = Requests()
-        self.progress = StoredProgress()
-        self.live = KnownLeases()
-        self.log = RacingLog(self.live.apply)
-        self.leases = CreditLeases(
-            EventStore(self.log, "/workers/w"), "w", self.clock, counter("w"), self._nobody_to_ask
-        )
-        self.settle = self.settlement()
-
-    async def _nobody_to_ask(self, account_id: AccountId) -> None:
-        return None
-
-    def settlement(self, live: LiveLeases | None = None) -> SettleUsage:
-        store = EventStore(self.log, "/settlement")
-        new_id = counter(f"settle-{id(store)}")
-        return SettleUsage(store, self.requests, live or self.live, self.progress, clock=self.clock, new_id=new_id)
-
-    async def begin(self, request: str, account: AccountId = ACCOUNT, amount: int = 100) -> Reservation:
-        reservation = await self.leases.reserve(account, amount)
-        await self.requests.append(admitted(request, reservation.lease_id, account, self.clock()))
-        return reservation
-
-    async def end(self, request: str, reservation: Reservation, cost: int) -> None:
-        account = reservation.holding.account_id
-        await self.requests.append(completed(request, cost, reservation.lease_id, account))
-        reservation.release(cost)
-
-    async def settled(self, settle: SettleUsage | None = None) -> None:
-        """Read all there is and tick, until nothing new comes of it."""
-        settle = settle or self.settle
-        start = await settle.resume()
-        while True:
-            head = len(self.requests.messages)
-            for position in range(start + 1, head + 1):
-                settle.apply(position, self.requests.messages[position - 1])
-            await settle.tick(head, self.clock())
-            if head == len(self.requests.messages):
-                return
-            start = head
-
-    async def charges(self, account: AccountId = ACCOUNT) -> list[int]:
-        return [fact.amount_nanos for fact in await events_of(self.log, account) if isinstance(fact, UsageCharged)]
-
-    @property
-    def stored(self) -> Progress:
-        assert self.progress.progress is not None
-        return self.progress.progress
+from domain.ledger import LEDGER, Ledger
+from domain.request import RequestAbandoned
+from tests.money import ACCOUNT, admitted, give_credit, ledger_events, ledger_of
+from tests.settling import CREDIT, DEAD_AFTER_S, KnownLeases, SettlingHouse
 
 
 @pytest.fixture
-async def house() -> House:
-    house = House()
+async def house() -> SettlingHouse:
+    house = SettlingHouse()
     await give_credit(EventStore(house.log, "/tests"), CREDIT)
     return house
 
 
-async def test_what_ended_is_charged_to_its_account_in_one_event(house: House) -> None:
+async def test_what_ended_is_charged_to_its_account_in_one_event(house: SettlingHouse) -> None:
     for number, cost in enumerate([30, 0, 12]):
         await house.end(f"r{number}", await house.begin(f"r{number}"), cost)
 
@@ -141,7 +33,7 @@ async def test_what_ended_is_charged_to_its_account_in_one_event(house: House) -
     assert (await ledger_of(house.log)).balance_nanos == CREDIT - 42
 
 
-async def test_settling_again_and_later_charges_nothing_twice(house: House) -> None:
+async def test_settling_again_and_later_charges_nothing_twice(house: SettlingHouse) -> None:
     await house.end("r", await house.begin("r"), 30)
     for _ in range(3):
         await house.settled()
@@ -153,7 +45,7 @@ async def test_settling_again_and_later_charges_nothing_twice(house: House) -> N
     assert await house.charges() == [30]
 
 
-async def test_two_owners_at_once_charge_once(house: House) -> None:
+async def test_two_owners_at_once_charge_once(house: SettlingHouse) -> None:
     for number in range(20):
         await house.end(f"r{number}", await house.begin(f"r{number}"), 7)
 
@@ -162,7 +54,7 @@ async def test_two_owners_at_once_charge_once(house: House) -> None:
     assert await house.charges() == [140]
 
 
-async def test_many_accounts_are_charged_each_its_own(house: House) -> None:
+async def test_many_accounts_are_charged_each_its_own(house: SettlingHouse) -> None:
     accounts = [AccountId(f"acc-{number}") for number in range(40)]
     for number, account in enumerate(accounts):
         await give_credit(EventStore(house.log, "/tests"), CREDIT, account)
@@ -173,17 +65,17 @@ async def test_many_accounts_are_charged_each_its_own(house: House) -> None:
     assert [await house.charges(account) for account in accounts] == [[number + 1] for number in range(40)]
 
 
-async def test_a_request_that_costs_nothing_is_settled_without_a_ledger_event(house: House) -> None:
+async def test_a_request_that_costs_nothing_is_settled_without_a_ledger_event(house: SettlingHouse) -> None:
     await house.end("r", await house.begin("r"), 0)
-    before = await events_of(house.log)
+    before = await ledger_events(house.log)
 
     await house.settled()
 
-    assert await events_of(house.log) == before
+    assert await ledger_events(house.log) == before
     assert (house.stored.settled_position, house.stored.resume_position, house.stored.evt_position) == (2, 2, 0)
 
 
-async def test_who_waits_for_a_charge_learns_where_in_the_log_it_stands(house: House) -> None:
+async def test_who_waits_for_a_charge_learns_where_in_the_log_it_stands(house: SettlingHouse) -> None:
     await house.end("r", await house.begin("r"), 5)
 
     await house.settled()
@@ -191,7 +83,7 @@ async def test_who_waits_for_a_charge_learns_where_in_the_log_it_stands(house: H
     assert house.stored.evt_position == (await house.log.history(LEDGER.at(ACCOUNT)))[-1].position
 
 
-async def test_a_running_request_is_left_alone_as_long_as_its_worker_renews_the_lease(house: House) -> None:
+async def test_a_running_request_is_left_alone_as_long_as_its_worker_renews_the_lease(house: SettlingHouse) -> None:
     reservation = await house.begin("r")
     for _ in range(20):
         house.clock.turn(20)
@@ -205,7 +97,7 @@ async def test_a_running_request_is_left_alone_as_long_as_its_worker_renews_the_
     assert await house.charges() == [30]
 
 
-async def test_a_dead_workers_request_is_ended_and_charged_its_input_and_its_lease_freed(house: House) -> None:
+async def test_a_dead_workers_request_is_ended_and_charged_its_input_and_its_lease_freed(house: SettlingHouse) -> None:
     await house.begin("r", amount=500)
     house.clock.turn(DEAD_AFTER_S)
 
@@ -217,7 +109,24 @@ async def test_a_dead_workers_request_is_ended_and_charged_its_input_and_its_lea
     assert (ledger.leases, ledger.available_nanos) == ({}, CREDIT - 3)
 
 
-async def test_a_request_is_not_called_dead_within_the_grace_after_its_lease(house: House) -> None:
+async def test_a_dead_workers_request_is_ended_once_and_its_lease_freed_only_after_it_is_paid(
+    house: SettlingHouse,
+) -> None:
+    await house.begin("r", amount=500)
+    house.clock.turn(DEAD_AFTER_S)
+    house.settle.apply(1, house.requests.messages[0])
+
+    for _ in range(3):
+        await house.settle.tick(1, house.clock())
+
+    assert len(house.requests.events) == 2
+    assert len((await ledger_of(house.log)).leases) == 1
+    house.settle.apply(2, house.requests.messages[1])
+    await house.settle.tick(2, house.clock())
+    assert await ledger_of(house.log) == Ledger(CREDIT - 3, {}, 2)
+
+
+async def test_a_request_is_not_called_dead_within_the_grace_after_its_lease(house: SettlingHouse) -> None:
     await house.begin("r")
     house.clock.turn((LEASE_TERM + GRACE).total_seconds())
 
@@ -227,7 +136,7 @@ async def test_a_request_is_not_called_dead_within_the_grace_after_its_lease(hou
     assert len((await ledger_of(house.log)).leases) == 1
 
 
-async def test_a_dead_workers_request_that_cost_nothing_is_ended_too(house: House) -> None:
+async def test_a_dead_workers_request_that_cost_nothing_is_ended_too(house: SettlingHouse) -> None:
     await house.begin("r", account=AccountId("poor"), amount=0)
     house.clock.turn(DEAD_AFTER_S)
 
@@ -237,7 +146,7 @@ async def test_a_dead_workers_request_that_cost_nothing_is_ended_too(house: Hous
     assert house.stored.open_requests == 0
 
 
-async def test_a_lease_that_was_never_seen_ends_its_request_after_the_longest_term(house: House) -> None:
+async def test_a_lease_that_was_never_seen_ends_its_request_after_the_longest_term(house: SettlingHouse) -> None:
     await house.requests.append(admitted("r", "unseen"))
     house.clock.turn(LEASE_TERM_BOUND.total_seconds())
     await house.settled()
@@ -250,7 +159,7 @@ async def test_a_lease_that_was_never_seen_ends_its_request_after_the_longest_te
     assert await house.charges() == [3]
 
 
-async def test_a_worker_thought_dead_that_ends_its_request_after_all_is_not_charged_twice(house: House) -> None:
+async def test_a_worker_thought_dead_that_ends_its_request_after_all_is_not_charged_twice(house: SettlingHouse) -> None:
     reservation = await house.begin("r")
     house.clock.turn(DEAD_AFTER_S)
     await house.settled()
@@ -262,7 +171,7 @@ async def test_a_worker_thought_dead_that_ends_its_request_after_all_is_not_char
     assert await house.charges() == [3]
 
 
-async def test_a_lagging_view_of_the_leases_calls_no_living_request_dead(house: House) -> None:
+async def test_a_lagging_view_of_the_leases_calls_no_living_request_dead(house: SettlingHouse) -> None:
     """This settlement was cut off and has not heard of the renewal yet; the ledger has."""
     stale = KnownLeases()
     house.log.followers = (house.live.apply, stale.apply)
@@ -276,11 +185,12 @@ async def test_a_lagging_view_of_the_leases_calls_no_living_request_dead(house: 
 
     assert len(house.requests.events) == 1
     await house.end("r", reservation, 30)
-    await house.settled()
+    await house.settled(house.settlement(stale))
     assert await house.charges() == [30]
+    assert reservation.lease_id in (await ledger_of(house.log)).leases
 
 
-async def test_nobody_is_called_dead_while_the_leases_are_not_known(house: House) -> None:
+async def test_nobody_is_called_dead_while_the_leases_are_not_known(house: SettlingHouse) -> None:
     await house.begin("r")
     house.clock.turn(DEAD_AFTER_S)
     house.live.known = False
@@ -290,7 +200,7 @@ async def test_nobody_is_called_dead_while_the_leases_are_not_known(house: House
     assert len(house.requests.events) == 1
 
 
-async def test_nobody_is_called_dead_before_all_that_stood_in_the_log_is_read(house: House) -> None:
+async def test_nobody_is_called_dead_before_all_that_stood_in_the_log_is_read(house: SettlingHouse) -> None:
     await house.end("r", await house.begin("r"), 30)
     house.clock.turn(DEAD_AFTER_S)
 
@@ -301,18 +211,18 @@ async def test_nobody_is_called_dead_before_all_that_stood_in_the_log_is_read(ho
     assert len((await ledger_of(house.log)).leases) == 1
 
 
-async def test_a_lease_is_not_freed_while_something_under_it_is_unpaid(house: House) -> None:
+async def test_a_lease_is_not_freed_while_something_under_it_is_unpaid(house: SettlingHouse) -> None:
     """The end arrives after the lease's time; the charge comes first, then the rest is free."""
     await house.end("r", await house.begin("r"), 30)
     house.clock.turn(DEAD_AFTER_S)
 
     await house.settled()
 
-    assert [type(fact).__name__ for fact in await events_of(house.log)][-2:] == ["UsageCharged", "LeaseExpired"]
+    assert [type(fact).__name__ for fact in await ledger_events(house.log)][-2:] == ["UsageCharged", "LeaseExpired"]
     assert (await ledger_of(house.log)).available_nanos == CREDIT - 30
 
 
-async def test_an_end_that_was_not_confirmed_is_found_and_not_written_twice_for_nothing(house: House) -> None:
+async def test_an_end_that_was_not_confirmed_is_found_and_not_written_twice_for_nothing(house: SettlingHouse) -> None:
     await house.begin("r")
     house.clock.turn(DEAD_AFTER_S)
     house.requests.silent = True
@@ -326,7 +236,7 @@ async def test_an_end_that_was_not_confirmed_is_found_and_not_written_twice_for_
     assert sum(isinstance(event, RequestAbandoned) for event in house.requests.events) == 1
 
 
-async def test_losing_the_progress_store_costs_no_charge(house: House) -> None:
+async def test_losing_the_progress_store_costs_no_charge(house: SettlingHouse) -> None:
     house.progress.away = True
     await house.end("r", await house.begin("r"), 30)
     await house.settled()
@@ -339,7 +249,7 @@ async def test_losing_the_progress_store_costs_no_charge(house: House) -> None:
     assert house.stored.settled_position == 2
 
 
-async def test_the_next_owner_reads_from_the_oldest_open_request_on(house: House) -> None:
+async def test_the_next_owner_reads_from_the_oldest_open_request_on(house: SettlingHouse) -> None:
     reservations: Sequence[Reservation] = [await house.begin(f"r{number}") for number in range(3)]
     await house.end("r0", reservations[0], 10)
     await house.end("r2", reservations[2], 10)
