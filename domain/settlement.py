@@ -17,6 +17,9 @@ from domain.pricing import TOKEN_CLASSES, Tokens
 from domain.request import RequestAdmitted, RequestEnd
 
 
+WRITERS_KEPT = 4096
+
+
 class OpenRequest(msgspec.Struct, frozen=True):
     admitted: RequestAdmitted
     position: int
@@ -60,7 +63,7 @@ class Settlement:
         """Fold one message. Events that a retry wrote again, and ends after the first, change nothing."""
         for envelope in batch:
             if envelope.sequence > self._writers.get(envelope.source, 0):
-                self._writers[envelope.source] = envelope.sequence
+                _note(self._writers, envelope.source, envelope.sequence)
                 self._recent.append((position, envelope.source, envelope.sequence))
                 self._fold(position, decode_fact(envelope))
         self.position = position
@@ -118,12 +121,20 @@ class Settlement:
         """The writers' last event numbers as of `resume_position`, which never moves back."""
         while self._recent and self._recent[0][0] <= resume_position:
             _, source, sequence = self._recent.popleft()
-            self._resumable_writers[source] = sequence
+            _note(self._resumable_writers, source, sequence)
         return dict(self._resumable_writers)
 
     @property
     def oldest_open_at(self) -> datetime | None:
         return min((request.admitted.at for request in self.open.values()), default=None)
+
+
+def _note(writers: dict[str, int], source: str, sequence: int) -> None:
+    """Keep the writers that wrote last. A writer is one run of a process, and retries within seconds."""
+    writers.pop(source, None)
+    writers[source] = sequence
+    if len(writers) > WRITERS_KEPT:
+        del writers[next(iter(writers))]
 
 
 def _by_lease(lines: Iterable[Line]) -> dict[LeaseId, int]:
