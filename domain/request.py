@@ -68,9 +68,9 @@ class RequestFailed(RequestEnd, frozen=True, kw_only=True, tag="request.failed.v
 
 
 class RequestAbandoned(RequestEnd, frozen=True, kw_only=True, tag="request.abandoned.v1", omit_defaults=True):
-    """Its worker died. Charged by `policy`."""
+    """Its worker died. Charged by `policy`, always written out: a later release's policy is not this one's."""
 
-    policy: str = ABANDONED_POLICY
+    policy: str
 
 
 RequestEvent: TypeAlias = RequestAdmitted | RequestCompleted | RequestFailed | RequestAbandoned
@@ -94,4 +94,5 @@ def abandoned(admitted: RequestAdmitted, at: datetime) -> RequestAbandoned:
         cost_nanos=min(admitted.input_estimate_nanos, admitted.reserved_nanos),
         evidence="estimated",
         tokens=Tokens(input=admitted.input_estimate),
+        policy=ABANDONED_POLICY,
     )

@@ -16,7 +16,6 @@ from domain.ledger import Ledger, ModelUsage, UsageCharged
 from domain.pricing import TOKEN_CLASSES, Tokens
 from domain.request import RequestAdmitted, RequestEnd
 
-
 WRITERS_KEPT = 4096
 
 
