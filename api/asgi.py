@@ -1,5 +1,6 @@
 """The API as one ASGI application: Litestar, and before it the hot path that speaks raw ASGI."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -8,11 +9,11 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from api.accounts import Accounts
+from api.body import receive_in_time
 from api.compose import Services, open_services
 from api.dependencies import provide_caller, provide_min_position
 from api.error_handlers import EXCEPTION_HANDLERS
 from api.errors import Failure, Kind, openai_error
-from api.logs import configure_logs
 from api.openapi import openapi_config
 from api.request_id import add_request_id, request_id_of
 from api.routes.auth import AuthController
@@ -55,7 +56,7 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         services = self._services
         if services is None or scope["type"] != "http" or scope["path"] not in CHAT_PATHS:
-            await self.litestar(scope, receive, send)
+            await self.litestar(scope, receive_in_time(receive) if scope["type"] == "http" else receive, send)
         elif scope["method"] == "POST":
             await services.chat(scope, receive, send)
         else:
@@ -113,8 +114,9 @@ async def _answer_wrong_method(scope: Any, send: Any) -> None:
 
 def serve(settings: Settings) -> None:
     """Until SIGTERM. Raises StartupError when a part that it needs is missing or wrong."""
-    configure_logs(settings)
     application = Application(settings)
+    # What we refuse to start for is said once, in one line; uvicorn would put a traceback before it.
+    logging.getLogger("uvicorn.error").addFilter(lambda _record: application.failure is None)
     try:
         run_server(application, settings)
     except SystemExit:

@@ -26,24 +26,41 @@ class ClientGone(Exception):
     """The client hung up before its request was whole: nobody is left to answer."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+def receive_in_time(receive: Receive, deadline_s: float = BODY_DEADLINE_S) -> Receive:
+    """The same, but it raises BodyTooSlow. Once the body is whole there is no hurry: what comes then is a hang-up."""
+    give_up = asyncio.get_running_loop().time() + deadline_s
+    whole = False
+
+    async def bounded() -> Any:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(give_up):
+                message = await receive()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        whole = not message.get("more_body")
+        return message
+
+    return bounded
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], deadline_s: float = BODY_DEADLINE_S) -> bytes:
     """The whole body. Raises BodyTooLarge before it reads what a header announces, BodyTooSlow, or ClientGone."""
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise BodyTooLarge
+    receive = receive_in_time(receive, deadline_s)
     parts: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                parts.append(message["body"])
-                size += len(parts[-1])
-                if size > MAX_BODY_BYTES:
-                    raise BodyTooLarge
-                if not message.get("more_body"):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-    except TimeoutError:
-        raise BodyTooSlow from None
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts.append(message["body"])
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)

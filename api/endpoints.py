@@ -43,16 +43,23 @@ def write_services(settings: Settings, services: RunningServices) -> None:
 
 def resolve_endpoints(settings: Settings) -> ServiceEndpoints:
     """For each server: the user's own, else the one that `agg up` runs. Raises SettingsError when there is neither."""
-    noted = read_services(settings)
-    running = noted if noted.alive else RunningServices()
-    nats_url = settings.nats_url.get_secret_value() if settings.nats_url else running.nats_url
-    database = own_database(settings) or running.database
-    redis = own_redis(settings) or running.redis
-    if nats_url and database and redis:
-        return ServiceEndpoints(nats_url=nats_url, database=database, redis=redis)
-    missing = {"AGG_NATS_URL": nats_url, "AGG_DATABASE_HOST": database, "AGG_REDIS_HOST": redis}
+    found = find_services(settings)
+    if found.nats_url and found.database and found.redis:
+        return ServiceEndpoints(nats_url=found.nats_url, database=found.database, redis=found.redis)
+    missing = {"AGG_NATS_URL": found.nats_url, "AGG_DATABASE_HOST": found.database, "AGG_REDIS_HOST": found.redis}
     names = " and ".join(name for name, found in missing.items() if not found)
     raise SettingsError(f"nothing runs in {settings.data_dir}: start it with `just up`, or set {names}")
+
+
+def find_services(settings: Settings) -> RunningServices:
+    """Those there are, of the user's own and of the ones that `agg up` runs: for who can do without some."""
+    noted = read_services(settings)
+    running = noted if noted.alive else RunningServices()
+    return RunningServices(
+        nats_url=settings.nats_url.get_secret_value() if settings.nats_url else running.nats_url,
+        database=own_database(settings) or running.database,
+        redis=own_redis(settings) or running.redis,
+    )
 
 
 def own_database(settings: Settings) -> DatabaseEndpoint | None:

@@ -26,7 +26,10 @@ class LocalState:
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.DecodeError) as failure:
-            raise StartupError(f"{self._path} cannot be read: {failure}") from None
+            reason = failure.strerror if isinstance(failure, OSError) else failure
+            raise StartupError(
+                f"{self._path} cannot be read ({reason}): correct it, or set AGG_DATA_DIR to another directory"
+            ) from None
 
     def write(self, values: Mapping[str, object]) -> None:
         """Replace everything."""

@@ -6,6 +6,7 @@ position takes one.
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from api.chat_request import ChatRequest
 from api.error_handlers import speaks_openai
+from api.openapi_schemas import simplify, without_null
 
 DESCRIPTION = """\
 One OpenAI-compatible API in front of every AI provider. Every request and every charge is a durable event.
@@ -70,8 +72,9 @@ OF_OPERATION: Mapping[str, Mapping[int, str]] = {
 CHAT_ERRORS = (400, 401, 402, 404, 409, 413, 429, 502, 503, 504)
 
 
-def complete(document: dict[str, Any], app: Litestar) -> dict[str, Any]:
+def complete(found: dict[str, Any], app: Litestar) -> dict[str, Any]:
     """Add it to what Litestar found out."""
+    document: dict[str, Any] = simplify(found)
     handlers = _handlers(app)
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -80,8 +83,8 @@ def complete(document: dict[str, Any], app: Litestar) -> dict[str, Any]:
                 _complete_operation(operation, handler, path, method)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(SCHEMAS)
-    schemas.update(_chat_schemas())
-    document["paths"] = {CHAT_PATH: {"post": _chat_completion()}, **document["paths"]}
+    schemas.update(simplify(_chat_schemas()))
+    document["paths"] = dict(sorted({**document["paths"], CHAT_PATH: {"post": _chat_completion()}}.items()))
     return document
 
 
@@ -96,6 +99,8 @@ def _complete_operation(operation: dict[str, Any], handler: HTTPRouteHandler, pa
     known = "caller" in asks or ident == "log_out"
     waits = [name for name in MIN_POSITION if name in asks]
     parameters = operation.setdefault("parameters", [])
+    for parameter in parameters:
+        parameter["schema"] = without_null(parameter["schema"])
     operation["security"] = [] if not known else A_LOG_IN if ident in SESSION_ONLY else CREDENTIALS
     if waits:
         parameters += _min_position(both=waits == ["wanted"])
@@ -104,18 +109,21 @@ def _complete_operation(operation: dict[str, Any], handler: HTTPRouteHandler, pa
     expected = _errors_of(operation, path, known=known)
     responses = {status: answer for status, answer in operation["responses"].items() if int(status) < 300}
     written = {"x-agg-position": _POSITION_HEADER} if method != "get" and asks & {"accounts"} else {}
-    for answer in responses.values():
+    for status, answer in responses.items():
+        answer["description"] = HTTPStatus(int(status)).phrase
         answer["headers"] = {**answer.get("headers", {}), "x-request-id": _ID_HEADER, **written}
     operation["responses"] = {**responses, **_answers(expected, openai=speaks_openai(path))}
     if ident == "read_usage":
         responses["200"]["content"] = _USAGE
+    if ident in ("health", "ready"):
+        operation["responses"]["503"] = {**responses["200"], "description": "Not now; the body says what is down"}
 
 
 def _errors_of(operation: dict[str, Any], path: str, *, known: bool) -> dict[int, str]:
-    """Of health, none: it says in its status and body how things are."""
-    ident, tags = operation["operationId"], operation.get("tags", ())
-    if "health" in tags:
-        return {503: "Not now; the body says which part is down"} if ident != "live" and ident != "metrics" else {}
+    """Health has none: its own body says how things are, with 200 or 503."""
+    ident = operation["operationId"]
+    if "health" in operation.get("tags", ()):
+        return {}
     statuses: set[int] = {503}
     if known:
         statuses.add(401)
@@ -123,7 +131,7 @@ def _errors_of(operation: dict[str, Any], path: str, *, known: bool) -> dict[int
         statuses.add(403)
     if "requestBody" in operation:
         statuses |= {400, 413}
-    if operation.get("parameters") or "requestBody" in operation:
+    if "requestBody" in operation or any(known["in"] != "path" for known in operation.get("parameters", ())):
         statuses.add(400 if speaks_openai(path) else 422)
     if "{" in path:
         statuses.add(404)
@@ -148,7 +156,7 @@ def _min_position(*, both: bool) -> list[dict[str, Any]]:
     )
     schema = {"type": "string", "pattern": "^(EVT|REQ):[0-9]+(,(EVT|REQ):[0-9]+)*$" if both else "^EVT:[0-9]+$"}
     return [
-        {"name": name, "in": place, "required": False, "description": text, "schema": schema, "example": example}
+        {"name": name, "in": place, "required": False, "description": text, "schema": schema}
         for name, place in (("min_position", "query"), ("x-agg-min-position", "header"))
     ]
 

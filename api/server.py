@@ -25,6 +25,7 @@ class EdgeProtocol(HttpToolsProtocol):
     """
 
     _in_headers = True
+    _refused = False
     _header_bytes = 0
     _header_deadline: asyncio.TimerHandle | None = None
 
@@ -41,8 +42,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._in_headers:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
-                self.transport.write(TOO_LARGE)
-                self.transport.close()
+                self._refuse()
             elif self._header_deadline is None:
                 self._start_deadline()
 
@@ -54,7 +54,24 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         self._stop_deadline()
-        super().on_headers_complete()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
+            self._refuse()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused:
+            super().on_message_complete()
+
+    def _refuse(self) -> None:
+        """What was read together with the headers is parsed to its end, and goes nowhere."""
+        self._refused = True
+        self.transport.write(TOO_LARGE)
+        self.transport.close()
 
     def _start_deadline(self) -> None:
         self._header_deadline = self.loop.call_later(HEADER_DEADLINE_S, self.transport.close)

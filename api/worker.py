@@ -13,7 +13,6 @@ from adapters.log_reader import tail_latest
 from adapters.settlement_progress import PostgresSettlementProgress
 from api.background import run_for_ever, running
 from api.compose import Backbone, now, open_backbone
-from api.logs import configure_logs
 from api.request_id import new_id
 from api.settings import Settings
 from api.settlement_runner import SettlementRunner
@@ -33,7 +32,6 @@ def work(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises StartupError."""
     import uvloop
 
-    configure_logs(settings)
     uvloop.run(_work(settings))
 
 

@@ -6,6 +6,7 @@ Exit 0 when every answer was complete and what was charged is what was served, 1
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,13 +18,14 @@ from bench.hotspots import Hotspot, record
 from bench.measure import KINDS, Meter, Scenario
 from bench.mock_upstream import CHUNKS, INPUT_TOKENS
 from bench.peers import PEERS
-from bench.processes import Cores, Failed, family, rss_mb
+from bench.processes import Cores, Failed, cpu_s, family, rss_mb
 from bench.report import Memory, Report, Subject, as_text
 from bench.target import Target, mock_counts, mock_upstream
 
 COST_NANOS = INPUT_TOKENS * 150 + CHUNKS * 600
 """gpt-4o-mini: 0.15 and 0.60 USD a million tokens."""
 BUSY = Scenario("plain", 64)
+SETTLE_S, IDLE_S = 1.0, 3.0
 MEMORY_REQUESTS = 100_000
 
 
@@ -81,7 +83,10 @@ class Bench:
             if self._options.memory:
                 subject.memory = self._memory(running.target)
             if self._options.profile:
-                subject.hotspots = self._profile(running.target, running.ready.pids["api"])
+                for kind in dict.fromkeys(scenario.kind for scenario in self._scenarios):
+                    scenario = Scenario(kind, BUSY.concurrency)
+                    spots = self._profile(running.target, running.ready.pids["api"], scenario)
+                    subject.hotspots[scenario.title] = spots
             answers = self._meter.answered.get(running.target.name, 0)
             subject.settled = settled(running, mock, before, served_before, answers, COST_NANOS)
 
@@ -101,6 +106,7 @@ class Bench:
 
     def _measured(self, target: Target, subject: Subject) -> None:
         subject.rss_before_mb = rss_mb(family(target.pids))
+        subject.idle_percent = idle_percent(target)
         for scenario in self._scenarios:
             say(f"{target.name}: {scenario.title}")
             subject.measurements.append(self._meter.measure(target, scenario))
@@ -115,13 +121,13 @@ class Bench:
             after.append(rss_mb(family(target.pids)))
         return Memory(requests=MEMORY_REQUESTS, start_mb=start, half_mb=after[0], end_mb=after[1])
 
-    def _profile(self, target: Target, pid: int) -> list[Hotspot]:
-        """Samples while the load runs; the CPU of this measurement includes the sampling and is thrown away."""
+    def _profile(self, target: Target, pid: int, scenario: Scenario) -> list[Hotspot]:
+        """Samples while the load runs; what this costs is not among the measurements."""
         seconds = self._options.profile
-        say(f"{target.name}: profile, {BUSY.title}")
+        say(f"{target.name}: profile, {scenario.title}")
         spots: list[Hotspot] = []
         meter = Meter(self._cores, seconds + 2)
-        meter.measure(target, BUSY, meanwhile=lambda: spots.extend(record(pid, seconds)))
+        meter.measure(target, scenario, meanwhile=lambda: spots.extend(record(pid, seconds)))
         self._meter.answered[target.name] += meter.answered[target.name]
         return spots
 
@@ -131,6 +137,15 @@ class Bench:
             measure()
         except Failed as failure:
             self.report.subjects.append(Subject(name=name, version="", failure=str(failure)))
+
+
+def idle_percent(target: Target) -> dict[str, float]:
+    """Of one core, while nobody asks for anything: its own under its name, and that of its helpers."""
+    time.sleep(SETTLE_S)
+    groups = {target.name: family(target.pids), **{name: family(pids) for name, pids in target.beside.items()}}
+    before = {name: cpu_s(pids) for name, pids in groups.items()}
+    time.sleep(IDLE_S)
+    return {name: 100 * (cpu_s(pids) - before[name]) / IDLE_S for name, pids in groups.items()}
 
 
 def say(line: str) -> None:

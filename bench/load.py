@@ -36,7 +36,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, kw_only=True):
-    """`rate` counts the answers complete within the time; times are milliseconds of all good answers."""
+    """`rate` is answers a second until the last of them; times are milliseconds of all good answers."""
 
     answers: int = 0
     failures: dict[str, int] = {}
@@ -56,18 +56,18 @@ class Phase:
         self.durations: list[float] = []
         self.firsts: list[float] = []
         self.failures: Counter[str] = Counter()
-        self.in_time = 0
+        self.last = self.started
 
     def goes_on(self) -> bool:
         self._left -= 1
         return self._left >= 0 and perf_counter() < self.deadline
 
     def seen(self) -> Seen:
-        elapsed = min(perf_counter(), self.deadline) - self.started
+        elapsed = self.last - self.started
         return Seen(
             answers=len(self.durations),
             failures=dict(self.failures.most_common(5)),
-            rate=self.in_time / elapsed if elapsed else 0.0,
+            rate=len(self.durations) / elapsed if elapsed else 0.0,
             p50_ms=percentile(self.durations, 0.50) * 1000,
             p99_ms=percentile(self.durations, 0.99) * 1000,
             first_p50_ms=percentile(self.firsts, 0.50) * 1000,
@@ -133,7 +133,7 @@ class Client(asyncio.Protocol):
         else:
             phase.durations.append(now - self._sent)
             phase.firsts.append(self._first - self._sent)
-            phase.in_time += now < phase.deadline
+            phase.last = now
         if not self._parser.should_keep_alive() and self._transport is not None:
             self._transport.abort()
             self._transport = None

@@ -36,10 +36,13 @@ class Subject(msgspec.Struct, kw_only=True):
     version: str
     rss_before_mb: float = 0.0
     rss_after_mb: float = 0.0
+    idle_percent: dict[str, float] = {}
+    """Of a core, by process."""
     measurements: list[Measurement] = []
     memory: Memory | None = None
     settled: Settled | None = None
-    hotspots: list[Hotspot] = []
+    hotspots: dict[str, list[Hotspot]] = {}
+    """By scenario."""
     failure: str = ""
 
 
@@ -146,6 +149,8 @@ def _about(subject: Subject) -> Iterable[str]:
         yield f"{name}: {subject.failure}"
     if subject.rss_before_mb:
         yield f"{name}: resident {subject.rss_before_mb:.0f} MB before, {subject.rss_after_mb:.0f} MB after"
+        idle = ", ".join(f"{process} {percent:.1f} %" for process, percent in subject.idle_percent.items())
+        yield f"  CPU of a core while nobody asks: {idle}"
     if memory := subject.memory:
         yield (
             f"  memory over {memory.requests:,} requests: {memory.start_mb:.1f} MB, {memory.half_mb:.1f} MB at half, "
@@ -157,11 +162,10 @@ def _about(subject: Subject) -> Iterable[str]:
             f"  {'agrees' if settled.agrees else 'DOES NOT AGREE'}: upstream answered {settled.upstream_answers:,}, "
             f"clients have {settled.client_answers:,}; {charged}"
         )
-    if subject.hotspots:
-        yield "  where the CPU goes: in it alone, and with what it called"
+    for title, spots in subject.hotspots.items():
+        yield f"  where the CPU goes ({title}): in it alone, and with what it called"
         rows = [
-            [f"{spot.own_percent:.1f} %", f"{spot.total_percent:.1f} %", spot.module, spot.function]
-            for spot in subject.hotspots
+            [f"{spot.own_percent:.1f} %", f"{spot.total_percent:.1f} %", spot.module, spot.function] for spot in spots
         ]
         yield _table(["own", "total", "module", "function"], rows, (2, 3))
 

@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 import msgspec
 
 MANIFEST = "manifest.json"
-MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 LARGEST_TOTAL_BYTES = 4_000_000
 
 

@@ -4,13 +4,16 @@ import os
 
 import rich_click as click
 
+from api.logs import configure_logs
 from api.settings import Settings, load_settings
 from api.settings_report import unknown_names
 
 
 def settings_from_environment(*, warn: bool = True) -> Settings:
-    """Raises SettingsError. With `warn`, names that mean nothing are said on stderr."""
+    """Logs go where these say from now on. With `warn`, meaningless names are said on stderr. Raises SettingsError."""
     if warn:
         for warning in unknown_names(os.environ):
             click.echo(f"warning: {warning}", err=True)
-    return load_settings(os.environ)
+    settings = load_settings(os.environ)
+    configure_logs(settings)
+    return settings

@@ -22,6 +22,7 @@ def command() -> None:
 @click.option(
     "--stream",
     type=click.Choice(list(WHAT.values()), case_sensitive=False),
+    metavar="EVT|REQ|all",
     default="all",
     show_default=True,
     help="EVT: facts of accounts. REQ: the life of AI requests.",

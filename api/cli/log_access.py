@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from adapters.jetstream_reads import StoredMessage
 from adapters.nats_connection import connect_nats
 from adapters.postgres import open_database
-from api.endpoints import resolve_endpoints
+from api.endpoints import find_services
 from api.logs import configure_logs
 from api.settings import Settings
 from api.startup import StartupError
@@ -40,18 +40,22 @@ class LogAccess:
 
 @asynccontextmanager
 async def open_log_access(settings: Settings) -> AsyncGenerator[LogAccess]:
-    """Raises StartupError when the log does not answer."""
-    endpoints = resolve_endpoints(settings)
+    """Raises StartupError when the log does not answer. It needs nothing else."""
+    services = find_services(settings)
+    if services.nats_url is None:
+        raise StartupError(f"nothing runs in {settings.data_dir}: start it with `just up`, or set AGG_NATS_URL")
     configure_logs(settings.model_copy(update={"log_level": "error"}))
     try:
-        connection = await connect_nats(endpoints.nats_url, "agg-log", patience_s=PATIENCE_S)
+        connection = await connect_nats(services.nats_url, "agg-log", patience_s=PATIENCE_S)
     except Unavailable as error:
         raise StartupError(f"NATS does not answer: start it, or correct AGG_NATS_URL ({error})") from error
-    try:
-        async with open_database(endpoints.database, size=2) as database:
-            yield LogAccess(connection, database if await _answers(database) else None)
-    finally:
-        await connection.close()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(connection.close)
+        database = None
+        if services.database is not None:
+            pool = await stack.enter_async_context(open_database(services.database, size=2))
+            database = pool if await _answers(pool) else None
+        yield LogAccess(connection, database)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -25,5 +25,12 @@ async def bring_up_to_date(settings: Settings) -> list[str]:
 
     try:
         return await migrate(endpoints)
-    except (MigrationError, Unavailable, OSError) as failure:
+    except Unavailable as failure:
+        raise StartupError(f"NATS does not answer: start it, or correct AGG_NATS_URL ({failure})") from failure
+    except OSError as failure:
+        place = f"{endpoints.database.host}:{endpoints.database.port}"
+        raise StartupError(
+            f"PostgreSQL does not answer at {place}: start it, or correct AGG_DATABASE_HOST and AGG_DATABASE_PORT"
+        ) from failure
+    except MigrationError as failure:
         raise StartupError(f"migration failed: {failure}") from failure

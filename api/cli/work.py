@@ -8,7 +8,7 @@ from api.cli.environment import settings_from_environment
 @click.command("work")
 @click.option("--supervised", is_flag=True, hidden=True, help="Started by `agg up`, which has given the warnings.")
 def command(supervised: bool) -> None:
-    """Run projections, settlement, timers and reactors; as many as you like, they share the work."""
+    """Run projections and settlement; start as many as you like, they share the work."""
     settings = settings_from_environment(warn=not supervised)
     from api.worker import work
 

@@ -118,6 +118,14 @@ async def test_a_stream_cut_after_something_was_delivered_is_charged_on_an_estim
     assert end.message == "cut"
 
 
+async def test_usage_that_comes_before_the_last_piece_counts() -> None:
+    house = ChatHouse(Upstream(piece(usage=used(1, 1)), piece(8, used(10, 5)), piece(8)))
+
+    await house.stream()
+
+    assert (house.requests.end.cost_nanos, house.requests.end.evidence) == (30, "reported")
+
+
 async def test_a_stream_cut_after_usage_was_reported_is_charged_as_reported() -> None:
     house = ChatHouse(Upstream(piece(9), piece(usage=used(10, 5)), ProviderBroken("sim", "cut")))
 
@@ -192,7 +200,7 @@ async def test_an_admission_whose_outcome_is_unknown_sends_nothing_upstream_and_
 async def test_an_admission_that_is_turned_away_leaves_nothing() -> None:
     house = ChatHouse(Upstream())
     house.requests.loses = True
-    house.requests.fails = lambda _: Busy("full")
+    house.requests.fails = lambda event: Busy("full") if isinstance(event, RequestAdmitted) else None
 
     with pytest.raises(Busy):
         await house.admit()

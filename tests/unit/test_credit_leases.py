@@ -129,6 +129,16 @@ async def test_an_idle_lease_is_given_back_whole(one: Workers) -> None:
     assert (ledger.leases, ledger.available_nanos) == ({}, 10 * COST)
 
 
+async def test_a_lease_that_is_used_now_and_then_is_kept(one: Workers) -> None:
+    (leases,) = one.all
+    for _ in range(5):
+        (await leases.reserve(ACCOUNT, COST)).release(0)
+        one.clock.turn(IDLE_AFTER.total_seconds())
+        await leases.tend()
+
+    assert len(leases) == 1
+
+
 async def test_what_an_idle_lease_spent_stays_held_until_it_is_charged(one: Workers) -> None:
     (leases,) = one.all
     (await leases.reserve(ACCOUNT, COST)).release(300)
