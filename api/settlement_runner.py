@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from commands.settle_usage import SettleUsage
+from commands.settle_usage import GRACE, SettleUsage
 from domain.events import decode_batch
 from domain.ports import FeedBroken, LogFeed, LogReader
 
@@ -48,6 +48,7 @@ class SettlementRunner:
     async def _follow(self, feed: LogFeed) -> None:
         owned_until = time.monotonic() + OWN_EVERY_S
         stalled_since: float | None = None
+        bury_from = self._clock() + GRACE  # what kept us away may have kept workers from renewing
         while True:
             if time.monotonic() > owned_until:
                 if not await self._ownership.own():
@@ -57,7 +58,7 @@ class SettlementRunner:
             head = await self._reader.last_position(STREAM)
             before = self._settle.position
             await self._take(feed, TICK_S)
-            await self._settle.tick(head, head_read_at)
+            await self._settle.tick(head, head_read_at, bury=head_read_at > bury_from)
             stalled_since = _stalled_since(stalled_since, before < self._settle.position or before >= head)
 
     async def _take(self, feed: LogFeed, seconds: float) -> None:

@@ -94,10 +94,13 @@ class SettleUsage:
         self._settlement.apply(position, batch)
         self._ending.intersection_update(self._settlement.open)
 
-    async def tick(self, head: int, head_read_at: datetime) -> None:
-        """Charge what is due; when all that stood in the log at `head_read_at` is folded, tend what died; save."""
+    async def tick(self, head: int, head_read_at: datetime, *, bury: bool = True) -> None:
+        """Charge what is due; when all that stood in the log at `head_read_at` is folded, bury what died; save.
+
+        Not `bury` where an outage may have kept workers from renewing their leases until a moment ago.
+        """
         await self._charge_all()
-        if self._settlement.position >= head and self._leases.caught_up:
+        if bury and self._settlement.position >= head and self._leases.caught_up:
             await self._end_abandoned(head_read_at)
             await self._expire_leases(head_read_at)
         await self._save()

@@ -36,7 +36,13 @@ class LazyGroup(SuggestingGroup):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def agg() -> None:
-    """One OpenAI-compatible API in front of every AI provider, with money that can be proven from the log."""
+    """One OpenAI-compatible API in front of every AI provider, with money that can be proven from the log.
+
+    New here? `agg up` starts everything on this machine and says how to send the first request. Every command finds
+    what `agg up` runs in the same AGG_DATA_DIR, or the servers that AGG_NATS_URL, AGG_DATABASE_* and AGG_REDIS_* name.
+
+    Exit codes: 0 good, 1 the answer is no, 2 wrong use or not able to start.
+    """
 
 
 def main() -> None:

@@ -12,7 +12,10 @@ from api.settings_report import describe
 @click.command("config")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def command(as_json: bool) -> None:
-    """Show every setting; secrets are masked. Origin: env, file (NAME_FILE), generated (by `agg up`) or default."""
+    """Show every setting, its value and where that is from; secrets are masked.
+
+    Origin: env, file (NAME_FILE), generated (by `agg up`) or default.
+    """
     shown = describe(settings_from_environment(), os.environ)
     if as_json:
         click.echo(msgspec.json.encode(shown).decode())

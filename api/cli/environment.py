@@ -17,3 +17,12 @@ def settings_from_environment(*, warn: bool = True) -> Settings:
     settings = load_settings(os.environ)
     configure_logs(settings)
     return settings
+
+
+def settings_of_command() -> Settings:
+    """For a command that ends by itself: its output is all on stdout, only trouble is said on stderr."""
+    settings = settings_from_environment()
+    from api.logs import configure_logs
+
+    configure_logs(settings.model_copy(update={"log_level": "warning"}))
+    return settings

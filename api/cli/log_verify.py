@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +12,6 @@ from adapters.jetstream_reads import last_sequence
 from adapters.log_reader import read_stream
 from api.cli.log_access import LogAccess, log_message, open_log_access, run
 from api.cli.progress import Bar, progress
-from api.compose import now
 from api.settings import Settings
 from domain.archive_check import ArchiveCheck
 from domain.errors import Unavailable
@@ -42,7 +42,7 @@ class Verification:
         """`EVT` first: its charges can only be about requests that `REQ` holds when that is read later."""
         await self._read("EVT", self.facts.apply)
         head = await self._read("REQ", self.requests.apply)
-        self.requests.finish(now())
+        self.requests.finish(datetime.now(UTC))
         if self.requests.doubts:
             self._bar.begin("REQ once more, to explain what looks wrong", head)
             async for stored in read_stream(self._access.nats, "REQ", until=head):

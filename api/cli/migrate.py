@@ -4,7 +4,7 @@ import asyncio
 
 import rich_click as click
 
-from api.cli.environment import settings_from_environment
+from api.cli.environment import settings_of_command
 from api.endpoints import resolve_endpoints
 from api.settings import Settings
 from api.startup import StartupError
@@ -12,8 +12,11 @@ from api.startup import StartupError
 
 @click.command("migrate")
 def command() -> None:
-    """Bring the streams of NATS and the tables of PostgreSQL up to date. Running it again changes nothing."""
-    for applied in asyncio.run(bring_up_to_date(settings_from_environment())):
+    """Bring the streams of NATS and the tables of PostgreSQL up to date.
+
+    Running it again changes nothing. `agg up` does it by itself.
+    """
+    for applied in asyncio.run(bring_up_to_date(settings_of_command())):
         click.echo(applied)
 
 

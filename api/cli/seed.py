@@ -5,14 +5,14 @@ import asyncio
 import msgspec
 import rich_click as click
 
-from api.cli.environment import settings_from_environment
+from api.cli.environment import settings_of_command
 
 
 @click.command("seed")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def command(as_json: bool) -> None:
-    """Make the first admin and a key, or show the ones that were made."""
-    settings = settings_from_environment()
+    """Make the first admin and an API key with demo credit, or show the ones that were made."""
+    settings = settings_of_command()
     from api.seed import seed
 
     seeded = asyncio.run(seed(settings))

@@ -21,7 +21,8 @@ def trace_request(settings: Settings, request_id: str, *, scan: bool, as_json: b
     """The exit code."""
     trace = run(_search(settings, RequestId(request_id), scan, as_json))
     if trace.admitted is None:
-        click.echo(f"There is no request {request_id} in the log (found by {trace.found_by}).", err=True)
+        advice = "" if scan else "; --scan looks without it"
+        click.echo(f"There is no request {request_id} in the log, by {trace.found_by}{advice}.", err=True)
         return 1
     click.echo(msgspec.json.encode(_as_data(trace)).decode() if as_json else _as_text(trace))
     return 0

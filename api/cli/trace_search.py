@@ -76,8 +76,8 @@ class TraceSearch:
     async def _ask_read_model(self, database: Database) -> bool:
         """False when it cannot say. What it has not read yet is read here."""
         try:
-            place = await locate_request(database, self._request_id)
             reached = (await read_positions(database, REQUESTS)).positions.get("REQ", 0)
+            place = await locate_request(database, self._request_id)
         except Unavailable:
             self._database = None
             return False
@@ -134,8 +134,8 @@ class TraceSearch:
         end = self.trace.ended.position
         first, position = 1, None
         if self._database is not None:
-            position = await locate_charge(self._database, account_id, end)
             first = 1 + (await read_positions(self._database, LEDGER_ENTRIES)).positions.get("EVT", 0)
+            position = await locate_charge(self._database, account_id, end)
         if position is not None and (message := await message_at(self._nats, "EVT", position)):
             steps = _steps([message])
         else:

@@ -53,11 +53,15 @@ class Ended:
 
 @dataclass
 class RequestFold:
-    """The request log, told by this test alone: what a writer repeated counts once, and of the ends the first."""
+    """The request log, told by this test alone: what a writer repeated counts once, and of the ends the first.
+
+    `never_begun` are ends of requests whose admission was given up before it reached the log.
+    """
 
     position: int = 0
     admissions: dict[RequestId, list[RequestAdmitted]] = field(default_factory=dict)
     ends: dict[RequestId, Ended] = field(default_factory=dict)
+    never_begun: list[RequestEnded] = field(default_factory=list)
     void_ends: int = 0
     repeated: int = 0
     _seen: set[str] = field(default_factory=set)
@@ -74,10 +78,13 @@ class RequestFold:
     def _fold(self, position: int, fact: Any) -> None:
         if isinstance(fact, RequestAdmitted):
             self.admissions.setdefault(fact.request_id, []).append(fact)
+            return
+        assert isinstance(fact, get_args(RequestEnded)), fact
+        if fact.request_id not in self.admissions:
+            self.never_begun.append(fact)
         elif fact.request_id in self.ends:
             self.void_ends += 1
         else:
-            assert isinstance(fact, get_args(RequestEnded)), fact
             self.ends[fact.request_id] = Ended(position, fact)
 
     @property
@@ -128,6 +135,7 @@ class Evidence:
                 - set(self.served)
             ),
             "void ends": self.requests.void_ends,
+            "never begun": len(self.requests.never_begun),
             "events repeated": self.requests.repeated,
             "log messages": self.requests.position,
             "charges": sum(envelope.type == "ledger.usage_charged.v1" for _, envelope, _ in self.ledger()),

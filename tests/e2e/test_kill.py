@@ -63,6 +63,13 @@ def test_every_served_request_was_admitted_once_and_has_an_end(after: Evidence) 
     assert admissions.keys() == ends.keys()
 
 
+def test_what_never_began_was_not_served_and_costs_nothing(after: Evidence) -> None:
+    ends = after.requests.never_begun
+
+    assert {end.request_id for end in ends} & set(after.served) == set()
+    assert [end for end in ends if end.cost_nanos] == []
+
+
 def test_nothing_is_completed_that_was_not_served(after: Evidence) -> None:
     completed = {ident for ident, end in after.requests.ends.items() if isinstance(end.fact, RequestCompleted)}
 

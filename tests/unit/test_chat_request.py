@@ -246,3 +246,7 @@ def test_the_estimate_counts_text_in_every_form() -> None:
     request, _ = parse(body(messages=[{"role": "user", "content": parts}, {"role": "user", "content": "y" * 41}]))
 
     assert request.input_estimate() == 21
+
+
+def test_the_estimate_counts_bytes_as_tokenizers_do() -> None:
+    assert parse(body(messages=[{"role": "user", "content": "ж" * 40}]))[0].input_estimate() == 20

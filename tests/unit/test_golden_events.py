@@ -12,6 +12,7 @@ from domain.events import FACTS, Envelope, UnknownFact, decode_batch, decode_env
 from domain.ids import CommandId, LeaseId
 from domain.ledger import LEDGER, CreditLeased, Lease, Ledger, lease
 from domain.ports import Append
+from domain.request import abandoned
 from tests.golden import ACC, AT, EVT_MESSAGE, GOLDEN, LATER, LEA, LEAN, OF_LEDGER, REQ_MESSAGE
 
 
@@ -100,3 +101,10 @@ def test_a_message_of_req_is_a_batch_of_one_writers_events() -> None:
     assert msgspec.json.encode(batch) == REQ_MESSAGE
     assert [(each.source, each.sequence) for each in batch] == [("/workers/api-1", 41), ("/workers/api-1", 42)]
     assert [decode_fact(each) for each in batch] == [LEAN[3][0], LEAN[0][0]]
+
+
+def test_an_abandoned_request_says_by_which_policy_it_is_charged() -> None:
+    """Left out as a default, it would follow whatever policy a later release has."""
+    raw = msgspec.json.encode(abandoned(LEAN[3][0], AT))
+
+    assert msgspec.json.decode(raw)["policy"] == "input_estimate.v1"
