@@ -1,5 +1,8 @@
 """Where settlement stands, and which worker owns it, in Postgres. One range holds all buckets."""
 
+from contextlib import suppress
+
+from domain.errors import Unavailable
 from domain.ids import BUCKETS
 from domain.ports import Database
 from domain.settlement import Progress
@@ -28,10 +31,11 @@ class PostgresSettlementProgress:
         return bool(rows)
 
     async def disown(self) -> None:
-        """Let another worker go on at once."""
-        await self._database.fetch(
-            "UPDATE settlement SET owned_until = '-infinity' WHERE owner = $1 RETURNING owner", self._worker
-        )
+        """Let another worker go on at once; when the database is away, it does so a little later."""
+        with suppress(Unavailable):
+            await self._database.fetch(
+                "UPDATE settlement SET owned_until = '-infinity' WHERE owner = $1 RETURNING owner", self._worker
+            )
 
     async def load(self) -> Progress | None:
         rows = await self._database.fetch(

@@ -115,10 +115,11 @@ class Supervisor:
     async def _keep(self, part: Part) -> None:
         """Start it again whenever it ends, later each time, until it has been well for a while."""
         backoff_s = FIRST_BACKOFF_S
+        came_back = False
         while True:
             since = time.monotonic()
             code = await part.wait()
-            if code == REFUSED and isinstance(part, Program):
+            if code == REFUSED and isinstance(part, Program) and not came_back:
                 self._refuse(part)
                 return
             if time.monotonic() - since > HEALTHY_S:
@@ -126,6 +127,7 @@ class Supervisor:
             self._say(f"{part.name} {how_it_ended(code)}; starting it again in {backoff_s:g} s")
             self._on_pids(self.pids)
             backoff_s = await self._start_again(part, backoff_s)
+            came_back = True  # it has run with these settings: what it refuses now is an outage of something else
             self._say(f"{part.name} runs again (pid {part.pid})")
             self._on_pids(self.pids)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 import pytest
@@ -29,6 +30,20 @@ async def test_exit_code_2_is_a_refusal_and_not_tried_again() -> None:
 
     assert await asyncio.wait_for(supervisor.refusal, 5) == "strict refused to start; its reason is above"
     assert said == []
+    await supervisor.stop(asyncio.Event())
+
+
+async def test_a_program_that_has_run_is_tried_again_when_it_refuses_during_an_outage(tmp_path: Path) -> None:
+    """Killed together with the log, it may find the log still away."""
+    said: list[str] = []
+    supervisor = Supervisor(said.append, lambda pids: None)
+    script = 'test -e "$0" && exit 2; touch "$0"; exit 3'
+    await supervisor.start(Program("unlucky", ("/bin/sh", "-c", script, str(tmp_path / "ran"))))
+    async with asyncio.timeout(20):
+        while "unlucky exited with code 2; starting it again in 0.8 s" not in said:  # noqa: ASYNC110  (nobody tells)
+            await asyncio.sleep(0.02)
+
+    assert not supervisor.refusal.done()
     await supervisor.stop(asyncio.Event())
 
 
