@@ -166,12 +166,18 @@ class CreditLeases:
                 try:
                     await self._lease_more(account_id, amount_nanos)
                     continue
-                except CreditExhausted:
+                except CreditExhausted as refusal:
                     wait_s = next(waits, None)
-                    if wait_s is None:
-                        raise
+                    if wait_s is None or refusal.available_nanos + refusal.elsewhere_nanos < refusal.needed_nanos:
+                        raise self._exhausted(account_id, amount_nanos, refusal) from None
             await self._recall(account_id)
             await asyncio.sleep(wait_s)
+
+    def _exhausted(self, account_id: AccountId, amount_nanos: int, refusal: CreditExhausted) -> CreditExhausted:
+        """Of the whole request: the ledger was only asked for what this worker's lease lacks."""
+        holding = self._holdings.get(account_id)
+        free = refusal.available_nanos + (max(0, holding.free_nanos) if holding else 0)
+        return CreditExhausted(amount_nanos, free, refusal.elsewhere_nanos)
 
     async def _lease_more(self, account_id: AccountId, amount_nanos: int) -> None:
         holding = self._holdings.get(account_id)
@@ -230,7 +236,8 @@ class CreditLeases:
         """What to lease: the need, and beyond it a share of the free credit. Leases shrink as credit falls."""
         available = ledger.available_nanos
         if needed_nanos > available:
-            raise CreditExhausted(needed_nanos, available)
+            others = (lease.open_nanos for lease in ledger.leases.values() if lease.worker != self._worker)
+            raise CreditExhausted(needed_nanos, available, sum(others))
         wanted = max(USUAL_LEASE_NANOS, REQUESTS_AHEAD * needed_nanos, sum(self._waiting.get(account_id, ())))
         return max(needed_nanos, min(wanted, available // SHARE))
 

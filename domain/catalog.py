@@ -9,7 +9,7 @@ import msgspec
 from domain.aggregate import Address, Aggregate
 from domain.errors import InvalidInput
 from domain.ids import SYSTEM_ACCOUNT
-from domain.pricing import Price, Rates, price_at
+from domain.pricing import TOKEN_CLASSES, Price, Rates, price_at
 
 
 class CatalogFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -64,6 +64,8 @@ def list_model(model: Model, proposed: ModelListed) -> list[CatalogEvent]:
 
 def price_model(model: Model, proposed: ModelPriced) -> list[CatalogEvent]:
     """A price that holds already, with the same rates from the same instant, is not recorded again."""
+    if any(proposed.rates.rate_of(name) < 0 for name in TOKEN_CLASSES):
+        raise InvalidInput(f"{proposed.model}: a price cannot be below 0.", field=proposed.model)
     current = price_at(model.prices, proposed.valid_from)
     if current and current.rates == proposed.rates:
         return []

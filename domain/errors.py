@@ -28,6 +28,8 @@ AggregatorError
     └── ProviderBroken        the answer was cut, malformed or an error inside a 200
 """
 
+from domain.money import usd
+
 
 class AggregatorError(Exception):
     """Root of the tree. `str()` is fit for the caller: no secrets, no internals."""
@@ -109,10 +111,16 @@ class ConcurrentWrite(Conflict):
 
 
 class CreditExhausted(AggregatorError):
-    def __init__(self, needed_nanos: int, available_nanos: int) -> None:
-        super().__init__("The account has less credit than this request may cost.")
+    """`elsewhere_nanos` is what other workers hold of it and might give back."""
+
+    def __init__(self, needed_nanos: int, available_nanos: int, elsewhere_nanos: int = 0) -> None:
+        super().__init__(
+            f"The account has less credit than this request may cost: {usd(available_nanos)} USD are free, and it may "
+            f"cost {usd(needed_nanos)} USD. Add credit, or ask for less output (max_completion_tokens)."
+        )
         self.needed_nanos = needed_nanos
         self.available_nanos = available_nanos
+        self.elsewhere_nanos = elsewhere_nanos
 
 
 class StaleCursor(AggregatorError):

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from adapters.providers.http import ProviderHttp, error_in
-from adapters.providers.sse import EventTooLarge, sse_data
+from adapters.providers.sse import END_MARK, EventTooLarge, sse_data
 from domain.chat import ChatCall, ChatReply, ReplyPiece, Usage
 from domain.errors import ProviderBroken
 from domain.pricing import Tokens
@@ -25,11 +25,11 @@ class _OutputDetails(msgspec.Struct):
     audio_tokens: int | None = None
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 
 class _Usage(msgspec.Struct):
-    """Totals below zero are no report; parts are cut to their total."""
+    """Totals below zero or beyond reason are no report; parts are cut to their total."""
 
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
@@ -98,7 +98,7 @@ class OpenAIProvider:
                 aclosing(sse_data(chunks)) as events,
             ):
                 async for data in events:
-                    if data == b"[DONE]":
+                    if data == END_MARK:
                         return
                     yield self._piece(data, call)
         except EventTooLarge:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+END_MARK = b"[DONE]"
 
 
 class EventTooLarge(Exception):
@@ -12,7 +13,8 @@ class EventTooLarge(Exception):
 async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """The data of each event, in order; several data lines are joined by a newline. Comments are passed over.
 
-    What stands after the last blank line is no event. Raises EventTooLarge above `MAX_EVENT_BYTES`.
+    What stands after the last blank line is no event, but for an end mark. Raises EventTooLarge above
+    `MAX_EVENT_BYTES`.
     """
     buffer = b""
     async for chunk in chunks:
@@ -26,6 +28,8 @@ async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
                 yield data
         if len(buffer) > MAX_EVENT_BYTES:
             raise EventTooLarge
+    if _data_of(buffer.strip()) == END_MARK:
+        yield END_MARK
 
 
 def _data_of(block: bytes) -> bytes | None:
