@@ -20,6 +20,7 @@ JSONB_VERSION = b"\x01"
 REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 OUTAGES = (
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server died under a query that was being cancelled
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -44,7 +45,9 @@ class PostgresDatabase:
 
     async def fetch(self, query: str, *args: object) -> list[Row]:
         with _translated():
-            return cast(list[Row], await self._pool.fetch(query, *args))
+            # the pool's own `fetch` would wait for a connection without end
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                return cast(list[Row], await connection.fetch(query, *args))
 
 
 class PostgresConnection:

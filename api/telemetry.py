@@ -1,12 +1,14 @@
-"""What this process counts, for Prometheus, and how it logs."""
+"""What this process counts, for Prometheus."""
 
 import time
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from commands.complete_chat import Running
 from domain.money import NANOS_PER_USD
 from domain.pricing import TOKEN_CLASSES
+from domain.request import RequestCompleted
 
 DURATION_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 OVERHEAD_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
@@ -31,6 +33,8 @@ class ChatTelemetry:
             registry, "agg_time_to_first_token_seconds", "From arrival to the first token", DURATION_S
         )
 
+        self._series: dict[tuple[str, str], _Series] = {}
+
     def refused(self, status: int) -> None:
         self._refused.labels(str(status)).inc()
 
@@ -38,18 +42,43 @@ class ChatTelemetry:
         end = running.end
         if end is None:
             return
-        model, provider = end.model, end.provider
-        outcome = "completed" if end.__struct_config__.tag == "request.completed.v1" else "failed"
-        self._requests.labels(model, provider, outcome).inc()
-        self._cost.labels(model, provider).inc(end.cost_nanos / NANOS_PER_USD)
-        for name in TOKEN_CLASSES:
+        series = self._series.get((end.model, end.provider)) or self._open(end.model, end.provider)
+        (series.completed if type(end) is RequestCompleted else series.failed).inc()
+        series.cost.inc(end.cost_nanos / NANOS_PER_USD)
+        for name, counter in series.tokens:
             if count := getattr(end.tokens, name):
-                self._tokens.labels(model, provider, name).inc(count)
+                counter.inc(count)
         duration_s = time.perf_counter() - running.command.started_s
-        self._duration.labels(model, provider).observe(duration_s)
-        self._overhead.labels(model, provider).observe(max(0.0, duration_s - running.upstream_s))
+        series.duration.observe(duration_s)
+        series.overhead.observe(max(0.0, duration_s - running.upstream_s))
         if running.first_token_s is not None:
-            self._first_token.labels(model, provider).observe(running.first_token_s - running.command.started_s)
+            series.first_token.observe(running.first_token_s - running.command.started_s)
+
+    def _open(self, model: str, provider: str) -> "_Series":
+        """Looked up once: a lookup by labels costs more than counting."""
+        series = self._series[model, provider] = _Series(
+            completed=self._requests.labels(model, provider, "completed"),
+            failed=self._requests.labels(model, provider, "failed"),
+            cost=self._cost.labels(model, provider),
+            tokens=tuple((name, self._tokens.labels(model, provider, name)) for name in TOKEN_CLASSES),
+            duration=self._duration.labels(model, provider),
+            overhead=self._overhead.labels(model, provider),
+            first_token=self._first_token.labels(model, provider),
+        )
+        return series
+
+
+@dataclass(frozen=True)
+class _Series:
+    """What one model of one provider is counted in."""
+
+    completed: Counter
+    failed: Counter
+    cost: Counter
+    tokens: tuple[tuple[str, Counter], ...]
+    duration: Histogram
+    overhead: Histogram
+    first_token: Histogram
 
 
 class LogTelemetry:

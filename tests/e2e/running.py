@@ -86,6 +86,7 @@ class Program:
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(PATIENCE_S) == 0, self.said
         assert [process for process in started if _is_alive(process)] == []
+        assert _processes_in(self.data_dir) == []
         assert self.ready == {}
 
     def end_by_force(self) -> None:
@@ -166,4 +167,10 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _processes_in(data_dir: Path) -> list[int]:
-    return [found.pid for found in psutil.process_iter(["cmdline"]) if str(data_dir) in str(found.info["cmdline"])]
+    """Servers name it in their command line, programs have it in their environment."""
+    place = str(data_dir)
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if place in str(process.info["cmdline"]) or (process.info["environ"] or {}).get("AGG_DATA_DIR") == place
+    ]
