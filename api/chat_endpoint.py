@@ -16,6 +16,7 @@ from api.auth import Authenticator, Caller
 from api.body import ClientGone, Receive, read_body
 from api.chat_request import parse
 from api.errors import INTERNAL, Answer, Failure, failure_of, openai_error
+from api.slow_client import SlowClient
 from api.telemetry import ChatTelemetry
 from commands.complete_chat import CompleteChat, CompleteChatHandler, Running
 from domain.catalog import Model
@@ -116,6 +117,7 @@ class _Answer:
         self._running = running
         self._receive = receive
         self._send = send
+        self._slow = SlowClient(SLOW_CLIENT_S)
         self._started = False
 
     async def run(self) -> None:
@@ -133,10 +135,12 @@ class _Answer:
     async def _stream(self) -> None:
         watcher = asyncio.create_task(self._watch())
         try:
-            async for piece in self._handler.stream(self._running):
-                await self._pass_on(piece)
-            await self._begin()
-            await self._give(_receipt(self._running) + DONE, more=False)
+            async with SlowClient(SLOW_CLIENT_S) as slow:
+                self._slow = slow
+                async for piece in self._handler.stream(self._running):
+                    await self._pass_on(piece)
+                await self._begin()
+                await self._give(_receipt(self._running) + DONE, more=False)
         finally:
             watcher.cancel()
 
@@ -160,10 +164,8 @@ class _Answer:
     async def _give(self, data: bytes, *, more: bool) -> None:
         if self._running.client_gone:
             return
-        try:
-            async with asyncio.timeout(SLOW_CLIENT_S):
-                await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        except (TimeoutError, OSError):
+        taken = await self._slow.bounded(self._send({"type": "http.response.body", "body": data, "more_body": more}))
+        if not taken:
             self._running.client_gone = True
 
     async def _fail(self, error: Exception) -> None:

@@ -92,18 +92,35 @@ class OpenAIProvider:
         )
 
     async def stream(self, call: ChatCall) -> AsyncGenerator[ReplyPiece]:
+        """One piece for all events that came in one read."""
         try:
             async with (
                 aclosing(self._http.post_stream(PATH, request_body(call), call.request_id)) as chunks,
-                aclosing(sse_data(chunks)) as events,
+                aclosing(sse_data(chunks)) as reads,
             ):
-                async for data in events:
-                    if data == END_MARK:
+                async for events in reads:
+                    pieces, ended, failure = self._pieces(events, call)
+                    if pieces:
+                        yield _joined(pieces)
+                    if failure:
+                        raise failure
+                    if ended:
                         return
-                    yield self._piece(data, call)
         except EventTooLarge:
             raise ProviderBroken(self.name, "The provider sent an event larger than 8 MiB.") from None
         raise ProviderBroken(self.name, "The provider's stream ended without its end mark.")
+
+    def _pieces(self, events: list[bytes], call: ChatCall) -> tuple[list[ReplyPiece], bool, ProviderBroken | None]:
+        """What stands before the end mark or a broken event, and which of them was met."""
+        pieces: list[ReplyPiece] = []
+        for data in events:
+            if data == END_MARK:
+                return pieces, True, None
+            try:
+                pieces.append(self._piece(data, call))
+            except ProviderBroken as failure:
+                return pieces, False, failure
+        return pieces, False, None
 
     def _piece(self, data: bytes, call: ChatCall) -> ReplyPiece:
         chunk = self._decoded(data)
@@ -132,6 +149,18 @@ class OpenAIProvider:
         error = error_in(data)
         message = error.message if error and error.message else "The provider's answer is not a chat completion."
         return ProviderBroken(self.name, self._http.without_secrets(message))
+
+
+def _joined(pieces: list[ReplyPiece]) -> ReplyPiece:
+    if len(pieces) == 1:
+        return pieces[0]
+    return ReplyPiece(
+        data=b"".join(piece.data for piece in pieces),
+        output_chars=sum(piece.output_chars for piece in pieces),
+        model=next((piece.model for piece in pieces if piece.model), ""),
+        finish_reason=next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), None),
+        usage=next((piece.usage for piece in reversed(pieces) if piece.usage), None),
+    )
 
 
 def request_body(call: ChatCall) -> bytes:

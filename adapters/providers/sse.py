@@ -10,11 +10,11 @@ class EventTooLarge(Exception):
     pass
 
 
-async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """The data of each event, in order; several data lines are joined by a newline. Comments are passed over.
+async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
+    """The data of the events that each chunk completes, in order. Comments are passed over.
 
-    What stands after the last blank line is no event, but for an end mark. Raises EventTooLarge above
-    `MAX_EVENT_BYTES`.
+    Several data lines of an event are joined by a newline. What stands after the last blank line is no event, but
+    for an end mark. Raises EventTooLarge above `MAX_EVENT_BYTES`.
     """
     buffer = b""
     async for chunk in chunks:
@@ -22,14 +22,12 @@ async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         if b"\r" in buffer:
             buffer = buffer.replace(b"\r\n", b"\n")
         *blocks, buffer = buffer.split(b"\n\n")
-        for block in blocks:
-            data = _data_of(block)
-            if data is not None:
-                yield data
+        if complete := [data for block in blocks if (data := _data_of(block)) is not None]:
+            yield complete
         if len(buffer) > MAX_EVENT_BYTES:
             raise EventTooLarge
     if _data_of(buffer.strip()) == END_MARK:
-        yield END_MARK
+        yield [END_MARK]
 
 
 def _data_of(block: bytes) -> bytes | None:

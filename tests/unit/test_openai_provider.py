@@ -123,8 +123,12 @@ async def test_a_providers_words_never_carry_our_credentials() -> None:
     assert str(broken.value) == "Bad key ***."
 
 
+def one_event_a_read(name: str) -> list[bytes]:
+    return [event + b"\n\n" for event in recorded(name).split(b"\n\n") if event]
+
+
 async def test_a_stream_ends_with_its_usage() -> None:
-    pieces = await stream(recorded("stream_usage.sse"))
+    pieces = await stream(*one_event_a_read("stream_usage.sse"))
 
     assert [piece.output_chars for piece in pieces] == [0, 5, 6, 0, 0]
     assert [piece.finish_reason for piece in pieces] == [None, None, None, "stop", None]
@@ -146,7 +150,7 @@ async def test_a_client_sees_the_stream_as_the_provider_wrote_it(name: str) -> N
 
 
 async def test_tool_calls_count_as_output() -> None:
-    pieces = await stream(recorded("stream_tools.sse"))
+    pieces = await stream(*one_event_a_read("stream_tools.sse"))
 
     assert [piece.output_chars > 0 for piece in pieces] == [True, True, False, False]
     assert pieces[2].finish_reason == "tool_calls"
@@ -163,7 +167,13 @@ async def test_a_stream_that_is_cut_is_never_a_normal_end() -> None:
 async def test_wherever_a_stream_is_cut_it_is_no_normal_end(place: int) -> None:
     whole = recorded("stream_usage.sse")
 
-    await cut_stream(whole[: place % (len(whole) - 1)])
+    await cut_stream(whole[: place % whole.index(b"DONE]")])
+
+
+async def test_an_end_mark_without_its_blank_line_is_an_end() -> None:
+    whole = recorded("stream_usage.sse")
+
+    assert _whole(await stream(whole[:-1])) == _whole(await stream(whole[:-2])) == _whole(await stream(whole))
 
 
 @pytest.mark.parametrize(
@@ -178,18 +188,28 @@ async def test_an_error_in_the_middle_of_a_stream_breaks_it_in_the_providers_wor
 
 
 @given(st.lists(st.integers(0, 5_000), max_size=10), st.sampled_from(["stream_usage.sse", "stream_crlf.sse"]))
-async def test_chunk_boundaries_change_no_piece(places: list[int], name: str) -> None:
+async def test_chunk_boundaries_change_nothing_of_the_whole(places: list[int], name: str) -> None:
     whole = recorded(name)
     edges = [0, *sorted(place % len(whole) for place in places), len(whole)]
     chunks = [whole[start:end] for start, end in pairwise(edges)]
 
-    assert _seen(await stream(*chunks)) == _seen(await stream(recorded("stream_usage.sse")))
+    assert _whole(await stream(*chunks)) == _whole(await stream(recorded("stream_usage.sse")))
 
 
-def _seen(pieces: list[ReplyPiece]) -> list[tuple[object, ...]]:
-    return [
-        (piece.data, piece.output_chars, piece.finish_reason, piece.usage and piece.usage.tokens) for piece in pieces
-    ]
+def _whole(pieces: list[ReplyPiece]) -> tuple[object, ...]:
+    return (
+        b"".join(piece.data for piece in pieces),
+        sum(piece.output_chars for piece in pieces),
+        [piece.finish_reason for piece in pieces if piece.finish_reason],
+        [piece.usage.tokens for piece in pieces if piece.usage],
+    )
+
+
+async def test_what_came_in_one_read_is_one_piece_also_before_an_error() -> None:
+    assert len(await stream(recorded("stream_usage.sse"))) == 1
+    pieces, _ = await cut_stream(recorded("stream_error_event.sse"))
+    assert len(pieces) == 1
+    assert pieces[0].output_chars == 5
 
 
 async def test_an_event_without_an_end_breaks_the_stream() -> None:

@@ -21,7 +21,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 async def events(*parts: bytes) -> list[bytes]:
-    return [data async for data in sse_data(chunks(*parts))]
+    return [data async for read in sse_data(chunks(*parts)) for data in read]
 
 
 def cut(whole: bytes, places: Sequence[int]) -> list[bytes]:
