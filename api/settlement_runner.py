@@ -16,6 +16,8 @@ STREAM = "REQ"
 TICK_S = 0.2
 OWN_EVERY_S = 2.0
 STALLED_S = 3.0
+ROUND_S = 60.0
+"""A round that takes longer waits for something that will not come: start over."""
 
 logger = structlog.get_logger()
 
@@ -54,12 +56,17 @@ class SettlementRunner:
                 if not await self._ownership.own():
                     return
                 owned_until = time.monotonic() + OWN_EVERY_S
-            head_read_at = self._clock()
-            head = await self._reader.last_position(STREAM)
-            before = self._settle.position
-            await self._take(feed, TICK_S)
-            await self._settle.tick(head, head_read_at, bury=head_read_at > bury_from)
-            stalled_since = _stalled_since(stalled_since, before < self._settle.position or before >= head)
+            async with asyncio.timeout(ROUND_S):
+                stalled_since = _stalled_since(stalled_since, await self._round(feed, bury_from))
+
+    async def _round(self, feed: LogFeed, bury_from: datetime) -> bool:
+        """Whether the log moved on, or there was nothing more in it."""
+        head_read_at = self._clock()
+        head = await self._reader.last_position(STREAM)
+        before = self._settle.position
+        await self._take(feed, TICK_S)
+        await self._settle.tick(head, head_read_at, bury=head_read_at > bury_from)
+        return before < self._settle.position or before >= head
 
     async def _take(self, feed: LogFeed, seconds: float) -> None:
         """Fold whatever arrives within so many seconds, without a hole. Raises FeedBroken."""
