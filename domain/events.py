@@ -16,6 +16,7 @@ from domain.key import KeyEvent
 from domain.ledger import LedgerEvent
 from domain.request import RequestEvent
 from domain.session import SessionEvent
+from domain.upcasting import UPCASTS, Upcasts, upcast
 from domain.user import UserEvent
 
 AggregateFact = AccountOpened | CatalogEvent | EmailClaimed | KeyEvent | LedgerEvent | SessionEvent | UserEvent
@@ -68,9 +69,12 @@ def decode_batch(raw: bytes) -> list[Envelope]:
     return _batch.decode(raw)
 
 
-def decode_fact(envelope: Envelope) -> Any:
-    """The fact an envelope holds. Raises UnknownFact, or msgspec.DecodeError for data that breaks its promise."""
+def decode_fact(envelope: Envelope, upcasts: Upcasts = UPCASTS) -> Any:
+    """The fact an envelope holds, in today's shape. Raises UnknownFact, or msgspec.DecodeError for broken data."""
     decoder = _DECODERS.get(envelope.type)
-    if decoder is None:
+    if decoder is not None:
+        return decoder.decode(envelope.data)
+    if envelope.type not in upcasts:
         raise UnknownFact(envelope.type)
-    return decoder.decode(envelope.data)
+    tag, data = upcast(envelope.type, envelope.data, upcasts)
+    return msgspec.convert(data, FACTS[tag])

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from domain.events import FACTS, Envelope, decode_batch, decode_envelope, decode_fact
+from domain.events import FACTS, Envelope, decode_batch, decode_envelope, decode_fact, tag_of
 from domain.ids import bucket_of
 from domain.ports import LogMessage
 from domain.request import RequestAdmitted, RequestEnd
+from domain.upcasting import current_tag
 from projections.projection import Claim, Event, Projection
 
 NO_ACCOUNT = ""
@@ -100,7 +101,8 @@ class Intake:
                 if envelope.sequence <= writers.get(envelope.source, 0):
                     continue
                 batch.writers[envelope.source] = writers[envelope.source] = envelope.sequence
-            if envelope.type not in self._tags and envelope.type in FACTS:
+            tag = current_tag(envelope.type)
+            if tag not in self._tags and tag in FACTS:
                 continue
             if self._is_whole or bucket_of(envelope.accountid) in self._buckets:
                 self._take(batch, message, index, envelope)
@@ -117,7 +119,7 @@ class Intake:
         except Exception as unreadable:
             self._park(batch, message, index, envelope, repr(unreadable), is_cause=True)
             return
-        if not self._dedupe or self._counts(batch, message, envelope.type, fact):
+        if not self._dedupe or self._counts(batch, message, tag_of(fact), fact):
             batch.events.append(Event(message, index, envelope, fact))
 
     def _counts(self, batch: Batch, message: LogMessage, tag: str, fact: Any) -> bool:
