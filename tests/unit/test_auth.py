@@ -19,11 +19,14 @@ from domain.ids import CommandId
 from domain.session import SessionRef
 from tests.accounts import JWT_SECRET, Beating, Clock, FollowedLog, make_accounts
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    """When it is called: other tests may have run for minutes since this module was read."""
+    return datetime.now(UTC)
 
 
-def cause(at: datetime = NOW) -> Cause:
-    return Cause(CommandId(new_id()), at, "test")
+def cause(at: datetime | None = None) -> Cause:
+    return Cause(CommandId(new_id()), at or now(), "test")
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ async def ada(accounts: Accounts) -> Registered:
 
 @pytest.fixture
 def issue(accounts: Accounts, ada: Registered) -> Callable[..., Awaitable[IssuedKey]]:
-    async def issue(at: datetime = NOW, expires_at: datetime | None = None) -> IssuedKey:
+    async def issue(at: datetime | None = None, expires_at: datetime | None = None) -> IssuedKey:
         command = IssueKey(
             account_id=ada.profile.account_id, user_id=ada.profile.user_id, name="laptop", expires_at=expires_at
         )
@@ -111,7 +114,7 @@ async def test_a_revoked_and_an_expired_key_are_told_apart(
     accounts: Accounts, ada: Registered, issue: Callable[..., Awaitable[IssuedKey]]
 ) -> None:
     revoked = await issue()
-    past = NOW - timedelta(days=2)
+    past = now() - timedelta(days=2)
     expired = await issue(at=past, expires_at=past + timedelta(days=1))
     command = RevokeKey(account_id=ada.profile.account_id, key_id=revoked.issued.key_id)
     await accounts.revoke_key.handle(command, cause())
@@ -122,7 +125,7 @@ async def test_a_revoked_and_an_expired_key_are_told_apart(
 
 async def test_a_token_of_a_session_that_is_over_is_refused(accounts: Accounts, ada: Registered) -> None:
     gone = SessionRef(ada.profile.user_id, ada.profile.account_id, ada.opened.session_id)
-    old = AccessTokens(JWT_SECRET, ttl_s=86_400).issue(gone, NOW - timedelta(hours=1))
+    old = AccessTokens(JWT_SECRET, ttl_s=86_400).issue(gone, now() - timedelta(hours=1))
     assert accounts.authenticator.authenticate(bearer(old)).session_id == gone.session_id
 
     elsewhere = make_accounts(FollowedLog())
@@ -193,7 +196,7 @@ async def test_a_clock_that_moves_on_ends_sessions(log: FollowedLog) -> None:
     command = Register(email="eve@example.com", password="correct horse", name="Eve")
     done = await accounts.register.handle(command, cause(clock()))
     ref = SessionRef(done.profile.user_id, done.profile.account_id, done.opened.session_id)
-    young = AccessTokens(JWT_SECRET, ttl_s=900).issue(ref, NOW)
+    young = AccessTokens(JWT_SECRET, ttl_s=900).issue(ref, now())
 
     with pytest.raises(SessionEnded):
         accounts.authenticator.authenticate(bearer(young))

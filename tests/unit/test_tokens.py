@@ -13,20 +13,24 @@ from domain.ids import AccountId, SessionId, UserId
 from domain.session import Session, SessionRef
 
 SECRET = "s" * 32
-NOW = datetime.now(UTC).replace(microsecond=0)
 REF = SessionRef(UserId("u1"), AccountId("a1"), SessionId("s1"))
 TOKENS = AccessTokens(SECRET, ttl_s=900)
 
 
+def now() -> datetime:
+    """When it is called: other tests may have run for minutes since this module was read."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def forged(*, key: str = SECRET, algorithm: str = "HS256", header: dict[str, Any] | None = None, **changes: Any) -> str:
-    payload = jwt.decode(TOKENS.issue(REF, NOW), options={"verify_signature": False}) | changes
+    payload = jwt.decode(TOKENS.issue(REF, now()), options={"verify_signature": False}) | changes
     payload = {name: value for name, value in payload.items() if value is not None}
     headers = {"typ": "at+jwt", "kid": kid_of(SECRET.encode()), **(header or {})}
     return jwt.encode(payload, key, algorithm, headers=headers)
 
 
 def test_a_token_says_who_for_what_and_until_when() -> None:
-    token = TOKENS.issue(REF, NOW)
+    token = TOKENS.issue(REF, now())
 
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "at+jwt", "kid": kid_of(SECRET.encode())}
     payload = jwt.decode(token, SECRET, ["HS256"], audience=AUDIENCE, issuer=ISSUER)
@@ -36,7 +40,7 @@ def test_a_token_says_who_for_what_and_until_when() -> None:
 
 
 def test_two_tokens_are_never_the_same() -> None:
-    assert TOKENS.issue(REF, NOW) != TOKENS.issue(REF, NOW)
+    assert TOKENS.issue(REF, now()) != TOKENS.issue(REF, now())
 
 
 BAD = {
@@ -63,7 +67,7 @@ def test_what_we_did_not_sign_is_refused(token: str) -> None:
 
 
 def test_an_expired_token_says_so_and_is_still_good_for_logging_out() -> None:
-    token = TOKENS.issue(REF, NOW - timedelta(hours=1))
+    token = TOKENS.issue(REF, now() - timedelta(hours=1))
 
     with pytest.raises(InvalidToken, match="expired"):
         TOKENS.read(token)
@@ -71,8 +75,8 @@ def test_an_expired_token_says_so_and_is_still_good_for_logging_out() -> None:
 
 
 def test_a_token_that_was_read_before_expires_all_the_same() -> None:
-    token = TOKENS.issue(REF, NOW)
-    expired = TOKENS.issue(REF, NOW - timedelta(hours=1))
+    token = TOKENS.issue(REF, now())
+    expired = TOKENS.issue(REF, now() - timedelta(hours=1))
 
     assert TOKENS.read(token) is TOKENS.read(token)
     TOKENS.read(expired, even_expired=True)
@@ -83,22 +87,22 @@ def test_a_token_that_was_read_before_expires_all_the_same() -> None:
 def test_tokens_that_were_read_are_not_kept_without_end() -> None:
     tokens = AccessTokens(SECRET, ttl_s=900)
     for _ in range(5):
-        tokens.read(tokens.issue(REF, NOW))
+        tokens.read(tokens.issue(REF, now()))
 
     assert len(tokens._verified) == 5 <= TOKENS_KEPT
 
 
 def test_a_token_of_the_future_is_refused() -> None:
     with pytest.raises(InvalidToken, match="not valid yet"):
-        TOKENS.read(TOKENS.issue(REF, NOW + timedelta(minutes=1)))
+        TOKENS.read(TOKENS.issue(REF, now() + timedelta(minutes=1)))
 
 
 def test_previous_secrets_verify_and_sign_no_more() -> None:
     rotated = AccessTokens("n" * 32, ttl_s=900, previous=[SECRET])
 
-    assert rotated.read(TOKENS.issue(REF, NOW)).user_id == "u1"
+    assert rotated.read(TOKENS.issue(REF, now())).user_id == "u1"
     with pytest.raises(InvalidToken):
-        TOKENS.read(rotated.issue(REF, NOW))
+        TOKENS.read(rotated.issue(REF, now()))
 
 
 @pytest.mark.parametrize("previous", [[], ["short"]])
@@ -107,14 +111,14 @@ def test_a_short_secret_is_refused(previous: list[str]) -> None:
         AccessTokens("s" * 32 if previous else "short", ttl_s=900, previous=previous)
 
 
-SESSION = Session("salt", NOW + timedelta(days=30))
+SESSION = Session("salt", now() + timedelta(days=30))
 SESSION_TOKENS = SignedSessionTokens(TOKENS, b"pepper")
 
 
 def test_a_refresh_token_names_its_session_and_is_recomputed() -> None:
-    token = SESSION_TOKENS.issue(REF, SESSION, NOW).refresh_token
+    token = SESSION_TOKENS.issue(REF, SESSION, now()).refresh_token
 
-    assert token == SESSION_TOKENS.issue(REF, SESSION, NOW).refresh_token
+    assert token == SESSION_TOKENS.issue(REF, SESSION, now()).refresh_token
     assert SESSION_TOKENS.read_refresh(token) == REF
     assert SESSION_TOKENS.is_genuine(token, SESSION)
     assert not SESSION_TOKENS.is_genuine(token, Session("other salt", SESSION.expires_at))
@@ -122,7 +126,7 @@ def test_a_refresh_token_names_its_session_and_is_recomputed() -> None:
 
 
 def test_a_refresh_token_for_another_generation_is_not_genuine() -> None:
-    token = SESSION_TOKENS.issue(REF, SESSION, NOW).refresh_token
+    token = SESSION_TOKENS.issue(REF, SESSION, now()).refresh_token
     mac = token.rpartition(".")[2]
     later = base64.urlsafe_b64encode(b"u1.s1.a1.1").rstrip(b"=").decode()
 
