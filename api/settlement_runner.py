@@ -14,6 +14,8 @@ from domain.ports import FeedBroken, LogFeed, LogReader
 
 STREAM = "REQ"
 TICK_S = 0.2
+PACE_S = 0.02
+"""Under steady traffic, messages are taken together that came within so long."""
 OWN_EVERY_S = 2.0
 STALLED_S = 3.0
 ROUND_S = 60.0
@@ -79,6 +81,7 @@ class SettlementRunner:
                 if message.position == expected:
                     self._settle.apply(message.position, decode_batch(message.raw))
             await feed.done(self._settle.position)
+            await asyncio.sleep(PACE_S)
 
 
 def _stalled_since(since: float | None, moving: bool) -> float | None:

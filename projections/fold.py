@@ -6,6 +6,7 @@ starts again from the checkpoint, so that a row is written exactly once whatever
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, NoReturn
 
 import structlog
@@ -18,6 +19,7 @@ from projections.parked import park
 from projections.projection import Claim, Projection
 
 IDLE_CHECK_S = 1.0
+PACE_S = 0.02
 STALLED_CHECKS = 2
 """So many idle checks in a row find messages in the stream that do not come: open a new feed."""
 REFUSALS = (RowsRefused, ValueError, TypeError, OverflowError)
@@ -49,6 +51,7 @@ class Folder:
         self._reader = reader
         self._poison: dict[Place, str] = {}
         self._log = log.bind(projection=projection.name, stream=claim.stream, bucket_from=claim.bucket_from)
+        self._paced_until = 0.0
         self.position = 0
         self.complete_at: int | None = None
         """The position at which the stream ended when it was last asked; None while messages come."""
@@ -82,6 +85,7 @@ class Folder:
         idle = 0
         try:
             while True:
+                await self._pace()
                 messages = _from(position + 1, await feed.take(IDLE_CHECK_S))
                 if not messages:
                     idle = await self._check_idle(position, idle)
@@ -99,6 +103,11 @@ class Folder:
         finally:
             if committing:
                 await _give_up(committing)
+
+    async def _pace(self) -> None:
+        """Under steady traffic a transaction holds what came in `PACE_S`; what follows a pause goes at once."""
+        await asyncio.sleep(max(0.0, self._paced_until - monotonic()))
+        self._paced_until = monotonic() + PACE_S
 
     def _fold(self, events: Sequence[Any]) -> Any:
         if not events:
