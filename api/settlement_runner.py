@@ -14,7 +14,7 @@ from domain.ports import FeedBroken, LogFeed, LogReader
 
 STREAM = "REQ"
 TICK_S = 0.2
-PACE_S = 0.02
+PACE_S = 0.05
 """Under steady traffic, messages are taken together that came within so long."""
 OWN_EVERY_S = 2.0
 STALLED_S = 3.0

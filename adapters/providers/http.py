@@ -62,6 +62,7 @@ class ProviderHttp:
             auto_decompress=True,
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("accept-encoding", "user-agent"),
             headers={**self._headers, "accept-encoding": "identity", "content-type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._read_timeout_s),
         )
