@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from bench.gateway import balance_nanos, gateway, settled
 from bench.hotspots import Hotspot, record
@@ -19,6 +20,8 @@ from bench.measure import KINDS, Meter, Scenario
 from bench.mock_upstream import CHUNKS, INPUT_TOKENS
 from bench.peers import PEERS
 from bench.processes import Cores, Failed, cpu_s, family, rss_mb
+from bench.rebuild import NAMES as READ_MODELS_MEASURED
+from bench.rebuild import main as rebuild
 from bench.report import Memory, Report, Subject, as_text
 from bench.target import Target, mock_counts, mock_upstream
 
@@ -38,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--peers-in", type=Path, help="a directory in which installed peers are kept and found again")
     words.add_argument("--memory", action="store_true", help=f"resident memory over {MEMORY_REQUESTS:,} requests")
     words.add_argument("--profile", type=int, default=0, metavar="SECONDS", help="the gateway's hot spots, by py-spy")
+    words.add_argument(
+        "--rebuild",
+        type=int,
+        default=0,
+        metavar="EVENTS",
+        help="build the read models of so many events, then the rest",
+    )
     words.add_argument("--no-gateway", action="store_true", help="only the peers")
     words.add_argument("--no-pin", action="store_true", help="leave processes to the scheduler")
     words.add_argument("--json", action="store_true", help="the whole report as JSON")
@@ -154,6 +164,8 @@ def say(line: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
+    if options.rebuild:
+        uvloop.run(rebuild(options.rebuild, list(READ_MODELS_MEASURED)))
     with ExitStack() as stack:
         directory = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="agg-bench-", ignore_cleanup_errors=True))
