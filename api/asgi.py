@@ -14,6 +14,7 @@ from api.compose import Services, open_services
 from api.dependencies import provide_caller, provide_min_position
 from api.error_handlers import EXCEPTION_HANDLERS
 from api.errors import Failure, Kind, openai_error
+from api.heap import keep_what_is_loaded
 from api.openapi import openapi_config
 from api.request_id import add_request_id, request_id_of
 from api.routes.auth import AuthController
@@ -88,6 +89,7 @@ class Application:
         try:
             async with self._services_from(self._settings) as services:
                 self._services = services
+                keep_what_is_loaded()
                 yield
         except StartupError as failure:
             self.failure = failure

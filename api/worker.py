@@ -13,6 +13,7 @@ from adapters.log_reader import tail_latest
 from adapters.settlement_progress import PostgresSettlementProgress
 from api.background import run_for_ever, running
 from api.compose import Backbone, now, open_backbone
+from api.heap import keep_what_is_loaded
 from api.request_id import new_id
 from api.settings import Settings
 from api.settlement_runner import SettlementRunner
@@ -43,6 +44,7 @@ async def _work(settings: Settings) -> None:
         opening = open_backbone(settings, "worker", connections=CONNECTIONS, statement_timeout_s=STATEMENT_TIMEOUT_S)
         backbone = await stack.enter_async_context(opening)
         await _settle(backbone, stack)
+        keep_what_is_loaded()
         servers = backbone.endpoints.nats_servers
         await run_projections(servers, backbone.database, READ_MODELS, backbone.worker, stop)
 
