@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from adapters.embedded.home import free_port
 from adapters.embedded.nats import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.server import Server
@@ -18,15 +19,20 @@ class LocalServers:
 
     @classmethod
     def of(cls, settings: Settings, lock: int) -> "LocalServers":
-        """Not started yet; on the ports that they had the last time. `lock` stays open in each of them."""
+        """Not started yet; on the ports that they had the last time, never the API's. `lock` stays open in each."""
         last = read_services(settings)
+        ours = settings.server_port
         where, logs, keep = settings.data_dir, settings.data_dir / "logs", (lock,)
         nats_port = int(last.nats_url.rpartition(":")[2]) if last.nats_url else None
         postgres_port = last.database.port if last.database else None
         valkey_port = last.redis.port if last.redis else None
-        nats = NatsServer(where / "nats", log=logs / "nats.log", port=nats_port, keep_fds=keep)
-        postgres = PostgresServer(where / "postgres", log=logs / "postgres.log", port=postgres_port, keep_fds=keep)
-        valkey = ValkeyServer(where / "valkey", log=logs / "valkey.log", port=valkey_port, keep_fds=keep)
+        nats = NatsServer(where / "nats", log=logs / "nats.log", port=free_port(nats_port, avoid=ours), keep_fds=keep)
+        postgres = PostgresServer(
+            where / "postgres", log=logs / "postgres.log", port=free_port(postgres_port, avoid=ours), keep_fds=keep
+        )
+        valkey = ValkeyServer(
+            where / "valkey", log=logs / "valkey.log", port=free_port(valkey_port, avoid=ours), keep_fds=keep
+        )
         return cls(
             nats=None if settings.has_own_nats else nats,
             postgres=None if settings.has_own_database else postgres,

@@ -40,15 +40,15 @@ def kept_password(home: Path, account: Account | None = None) -> str:
     return path.read_text()
 
 
-def free_port(preferred: int | None = None) -> int:
-    """`preferred` when nothing listens there, else any free port of the loopback interface.
+def free_port(preferred: int | None = None, *, avoid: int | None = None) -> int:
+    """`preferred` when nothing listens there, else any free port of the loopback interface; never `avoid`.
 
     Never one that the kernel hands to outgoing connections: a client that retries while the server restarts could get
     its own target as source, connect to itself, and keep the server from coming back.
     """
     for _ in range(ATTEMPTS):
         port, preferred = preferred or secrets.choice(PORTS), None
-        if _bindable(port):
+        if port != avoid and _bindable(port):
             return port
     raise OSError(f"no free port on the loopback interface between {PORTS[0]} and {PORTS[-1]}")
 
