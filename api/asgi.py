@@ -109,8 +109,7 @@ async def _answer_wrong_method(scope: Any, send: Any) -> None:
     kind = Kind(405, "method_not_allowed", "Method not allowed")
     failure = Failure(kind, f"{scope['method']} is not possible here; use POST.", {"allow": "POST"})
     answer = openai_error(failure, request_id_of(scope))
-    headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.raw_headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 

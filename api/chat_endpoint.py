@@ -15,7 +15,7 @@ import structlog
 from api.auth import Authenticator, Caller
 from api.body import ClientGone, Receive, read_body
 from api.chat_request import parse
-from api.errors import INTERNAL, Answer, Failure, failure_of, openai_error
+from api.errors import INTERNAL, Failure, failure_of, openai_error
 from api.slow_client import SlowClient
 from api.telemetry import ChatTelemetry
 from commands.complete_chat import CompleteChat, CompleteChatHandler, Running
@@ -103,7 +103,9 @@ class ChatEndpoint:
     async def _refuse(self, send: Send, request_id: RequestId, failure: Failure) -> None:
         answer = openai_error(failure, request_id)
         self._telemetry.refused(answer.status)
-        await _send_whole(send, answer.status, [*_raw(answer), (b"x-request-id", request_id.encode())], answer.body)
+        await _send_whole(
+            send, answer.status, [*answer.raw_headers, (b"x-request-id", request_id.encode())], answer.body
+        )
 
 
 class _Answer:
@@ -174,7 +176,7 @@ class _Answer:
         if self._started:
             await self._give(b"data: " + answer.body + b"\n\n", more=False)
             return
-        headers = [*_raw(answer), *self._headers(self._running.end_position), *_cost(self._running)]
+        headers = [*answer.raw_headers, *self._headers(self._running.end_position), *_cost(self._running)]
         if not isinstance(error, ProviderError) or (self._running.end and self._running.end.cost_nanos):
             headers.append((b"x-should-retry", b"false"))
         await _send_whole(self._send, answer.status, headers, answer.body)
@@ -201,10 +203,6 @@ def _failure(error: Exception) -> Failure:
 
 def _cost(running: Running) -> list[tuple[bytes, bytes]]:
     return [(b"x-agg-cost-usd", usd(running.end.cost_nanos).encode())] if running.end else []
-
-
-def _raw(answer: Answer) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in answer.headers.items()]
 
 
 def _receipt(running: Running) -> bytes:

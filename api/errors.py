@@ -87,6 +87,11 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """As ASGI takes them."""
+        return [(name.encode(), value.encode()) for name, value in self.headers.items()]
+
 
 INTERNAL = Failure(KINDS[AggregatorError], "Something went wrong on our side; the request id helps us find it.")
 
