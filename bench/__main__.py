@@ -16,7 +16,7 @@ import uvloop
 
 from bench.gateway import balance_nanos, gateway, settled
 from bench.hotspots import Hotspot, record
-from bench.measure import KINDS, Meter, Scenario
+from bench.measure import KINDS, STREAMS, Meter, Scenario
 from bench.mock_upstream import CHUNKS, INPUT_TOKENS
 from bench.peers import PEERS
 from bench.processes import Cores, Failed, cpu_s, family, rss_mb
@@ -60,7 +60,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def scenarios(options: argparse.Namespace) -> list[Scenario]:
     """A stream that lasts half a second, one at a time, says nothing: too few fit into the time."""
-    kinds = list(KINDS) if options.streams else ["plain"]
+    kinds = [kind for kind in KINDS if options.streams or kind not in STREAMS]
     both = [Scenario(kind, concurrency) for kind in kinds for concurrency in options.concurrency]
     return [scenario for scenario in both if scenario.kind != "paced" or scenario.concurrency > 1]
 

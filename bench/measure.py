@@ -11,7 +11,16 @@ from bench.target import MODEL, Target
 
 WARMUP_S = 1.5
 PACED_MS = 10
-KINDS = {"plain": "plain", "burst": "stream, 50 chunks in a burst", "paced": f"stream, 50 chunks {PACED_MS} ms apart"}
+THINK_MS = 50
+"""Of a provider, so that a few at a time do not fill the cores: then `added` is the gateway and not the waiting line."""
+PROMPTS = {"thinking": f" think_ms={THINK_MS}", "paced": f" interval_ms={PACED_MS}"}
+STREAMS = {"burst", "paced"}
+KINDS = {
+    "plain": "plain",
+    "thinking": f"plain, answered after about {THINK_MS} ms",
+    "burst": "stream, 50 chunks in a burst",
+    "paced": f"stream, 50 chunks {PACED_MS} ms apart",
+}
 
 
 class Scenario(msgspec.Struct, frozen=True, order=True):
@@ -91,7 +100,7 @@ class Meter:
             headers=target.headers,
             body=request_body(scenario.kind),
             concurrency=scenario.concurrency,
-            stream=scenario.kind != "plain",
+            stream=scenario.kind in STREAMS,
             seconds=self._seconds,
             warmup_s=min(WARMUP_S, self._seconds),
             requests=requests,
@@ -99,13 +108,13 @@ class Meter:
 
 
 def request_body(kind: str) -> str:
-    prompt = "Say the fifty words." + (f" interval_ms={PACED_MS}" if kind == "paced" else "")
+    prompt = "Say the fifty words." + PROMPTS.get(kind, "")
     body: dict[str, object] = {
         "model": MODEL,
         "messages": [{"role": "system", "content": "You are brief."}, {"role": "user", "content": prompt}],
         "max_tokens": 100,
     }
-    if kind != "plain":
+    if kind in STREAMS:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return msgspec.json.encode(body).decode()
 

@@ -1,7 +1,8 @@
 """An upstream that costs almost nothing: OpenAI's chat completions, whole (1 KB) or as a stream of 50 chunks.
 
 `python -m bench.mock_upstream` prints its port and serves until it is stopped. A prompt that contains `interval_ms=10`
-has its chunks 10 ms apart, any other in one burst. GET answers how many completions were asked for and answered whole.
+has its chunks 10 ms apart, any other in one burst; one with `think_ms=50` is answered, whole, after 25 to 75 ms,
+evenly spread so that clients do not march in step. GET answers how many completions were asked for and answered whole.
 """
 
 import asyncio
@@ -26,11 +27,13 @@ USAGE = {
     "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
 }
 IDENTITY = {"id": "chatcmpl-bench", "created": 1_780_000_000, "model": "gpt-4o-mini", "system_fingerprint": "fp_bench"}
+GOLDEN_RATIO = 0.618033988749895
 WHOLE_BYTES = 1024
 PADDING = "lorem ipsum dolor sit amet "
 
 _STREAM = re.compile(rb'"stream" ?: ?true')
 _INTERVAL = re.compile(rb"interval_ms=(\d+)")
+_THINK = re.compile(rb"think_ms=(\d+)")
 
 
 def _completion() -> bytes:
@@ -107,7 +110,10 @@ class Upstream(asyncio.Protocol):
             self._write(_whole(msgspec.json.encode(self._counts)))
             return
         self._counts.asked += 1
-        if not _STREAM.search(body):
+        if think := _THINK.search(body):
+            delay_s = int(think[1]) / 1000 * (0.5 + self._counts.asked * GOLDEN_RATIO % 1)
+            asyncio.get_running_loop().call_later(delay_s, self._finish, COMPLETION)
+        elif not _STREAM.search(body):
             self._finish(COMPLETION)
         elif interval := _INTERVAL.search(body):
             self._write(HEAD)
