@@ -25,6 +25,7 @@ from domain.ids import AccountId, KeyId, UserId
 from domain.ports import Passwords, Vault
 from domain.user import Role
 from projections.paging import Page
+from projections.positions import Positions
 
 
 class UserRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,11 +50,11 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DirectoryReads(Protocol):
-    """The `directory` read model, at `min_position` of EVT or later. Raises BehindPosition, Unavailable."""
+    """The `directory` read model, once it shows the log up to `wanted`. Raises BehindPosition, Unavailable."""
 
-    async def user(self, user_id: UserId, *, min_position: int) -> UserRow | None: ...
+    async def user(self, account_id: AccountId, user_id: UserId, *, wanted: Positions) -> UserRow | None: ...
 
-    async def keys(self, account_id: AccountId, *, cursor: str | None, limit: int, min_position: int) -> Page[KeyRow]:
+    async def keys(self, account_id: AccountId, *, cursor: str | None, limit: int, wanted: Positions) -> Page[KeyRow]:
         """Newest first. Raises InvalidInput for a cursor that is not ours."""
         ...
 

@@ -9,9 +9,10 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from api.accounts import Accounts
+from api.ai_routes import AsgiEndpoint
 from api.body import receive_in_time
 from api.compose import Services, open_services
-from api.dependencies import provide_caller, provide_min_position
+from api.dependencies import provide_caller, provide_wanted
 from api.error_handlers import EXCEPTION_HANDLERS
 from api.errors import Failure, Kind, openai_error
 from api.heap import keep_what_is_loaded
@@ -22,7 +23,6 @@ from api.routes.billing import BillingController
 from api.routes.health import HealthController
 from api.routes.keys import KeyController
 from api.routes.models import ModelsController
-from api.routes.reads import provide_wanted
 from api.routes.requests import RequestsController
 from api.routes.usage import UsageController
 from api.routes.users import ProfileController
@@ -30,7 +30,8 @@ from api.server import run_server
 from api.settings import Settings
 from api.startup import StartupError
 
-CHAT_PATHS = frozenset({"/api/v1/chat/completions", "/v1/chat/completions"})
+BASES = ("/api/v1", "/v1")
+"""The AI routes answer under both."""
 CONTROLLERS = (
     AuthController,
     BillingController,
@@ -51,15 +52,16 @@ class Application:
         self._settings = settings
         self._services_from = services_from
         self._services: Services | None = None
+        self._ai: dict[str, AsgiEndpoint] = {}
         self.failure: StartupError | None = None
         self.litestar = self._litestar()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        services = self._services
-        if services is None or scope["type"] != "http" or scope["path"] not in CHAT_PATHS:
+        endpoint = self._ai.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is None:
             await self.litestar(scope, receive_in_time(receive) if scope["type"] == "http" else receive, send)
         elif scope["method"] == "POST":
-            await services.chat(scope, receive, send)
+            await endpoint(scope, receive, send)
         else:
             await _answer_wrong_method(scope, send)
 
@@ -74,7 +76,6 @@ class Application:
                 "services": Provide(self._provide_services, sync_to_thread=False),
                 "accounts": Provide(self._provide_accounts, sync_to_thread=False),
                 "caller": Provide(provide_caller),
-                "min_position": Provide(provide_min_position),
                 "wanted": Provide(provide_wanted, sync_to_thread=False),
             },
             exception_handlers={**EXCEPTION_HANDLERS},
@@ -89,13 +90,14 @@ class Application:
         try:
             async with self._services_from(self._settings) as services:
                 self._services = services
+                self._ai = {base + path: endpoint for base in BASES for path, endpoint in services.ai.items()}
                 keep_what_is_loaded()
                 yield
         except StartupError as failure:
             self.failure = failure
             raise
         finally:
-            self._services = None
+            self._services, self._ai = None, {}
 
     def _provide_services(self) -> Services:
         assert self._services is not None, "the lifespan opens the services"

@@ -21,31 +21,30 @@ from adapters.log_reader import tail_latest
 from adapters.nats_connection import connect_nats
 from adapters.passwords import Argon2Passwords
 from adapters.postgres import open_database
-from adapters.providers.http import ProviderHttp
-from adapters.providers.openai import OpenAIProvider
-from adapters.providers.sim import SimProvider
 from adapters.tokens import AccessTokens
 from adapters.valkey import open_valkey
 from adapters.vault import EnvelopeVault, JetStreamWrappedKeys
 from api.accounts import AccountParts, Accounts, assemble_accounts
+from api.ai_endpoint import AiParts
+from api.ai_routes import AsgiEndpoint, ai_endpoints
 from api.background import every, run_for_ever, running
-from api.chat_endpoint import ChatEndpoint
 from api.directory_reads import PostgresDirectoryReads
 from api.endpoints import resolve_endpoints
 from api.health_figures import StateFigures
 from api.local_secrets import resolve_secrets
-from api.model_names import find_model
+from api.model_names import ModelNames
+from api.providers import open_providers
 from api.request_id import new_id
 from api.settings import Settings, SettingsError
-from api.telemetry import ChatTelemetry, LogTelemetry
-from commands.complete_chat import CompleteChatHandler
+from api.telemetry import LogTelemetry, RequestTelemetry
+from commands.answer_request import AnswerRequestHandler
 from commands.credit_leases import CreditLeases
 from commands.store import EventStore
 from domain.errors import Unavailable
 from domain.ids import RequestId
-from domain.ports import ChatProvider, Database, LogEnds
+from domain.money import nanos_from_usd
+from domain.ports import Database, LogEnds, Provider
 
-OPENAI_URL = "https://api.openai.com/v1"
 TEND_LEASES_S = 1.0
 
 
@@ -70,8 +69,9 @@ class Services:
     directory: LiveDirectory
     accounts: Accounts
     leases: CreditLeases
-    providers: Mapping[str, ChatProvider]
-    chat: ChatEndpoint
+    providers: Mapping[str, Provider]
+    models: ModelNames
+    ai: Mapping[str, AsgiEndpoint]
     valkey: Redis
     log: LogEnds
     figures: StateFigures
@@ -120,17 +120,13 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce, settings.lease_term)
         stack.push_async_callback(leases.close)
         await recall.listen(leases.give_back)
-        providers = await _open_providers(settings, stack)
+        providers = await open_providers(settings, stack)
         directory = LiveDirectory()
         accounts = compose_accounts(backbone, directory, stack)
-        complete_chat = CompleteChatHandler(leases, requests, providers, now)
-        chat = ChatEndpoint(
-            accounts.authenticator,
-            lambda name: find_model(directory, providers, name),
-            complete_chat,
-            ChatTelemetry(registry),
-            new_request_id,
-        )
+        models = ModelNames(directory, providers, unlisted=settings.unlisted_models == "allow")
+        unpriced_nanos = nanos_from_usd(settings.unpriced_ceiling_usd)
+        answer_request = AnswerRequestHandler(leases, requests, providers, now, unpriced_nanos)
+        parts = AiParts(accounts.authenticator, models, answer_request, RequestTelemetry(registry), new_request_id)
         log = JetStreamLogEnds(backbone.nats)
         valkey = open_valkey(backbone.endpoints.redis)
         stack.push_async_callback(valkey.aclose)
@@ -142,23 +138,18 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             running(run_for_ever("directory", follow_log), every(TEND_LEASES_S, leases.tend))
         )
         yield Services(
-            backbone, registry, directory, accounts, leases, providers, chat, valkey, log, StateFigures(registry)
+            backbone=backbone,
+            registry=registry,
+            directory=directory,
+            accounts=accounts,
+            leases=leases,
+            providers=providers,
+            models=models,
+            ai=ai_endpoints(parts, providers),
+            valkey=valkey,
+            log=log,
+            figures=StateFigures(registry),
         )
-
-
-async def _open_providers(settings: Settings, stack: AsyncExitStack) -> Mapping[str, ChatProvider]:
-    """Those that have credentials or an address, and the simulated one."""
-    sim = SimProvider(settings.sim_served_log)
-    stack.callback(sim.close)
-    providers: dict[str, ChatProvider] = {sim.name: sim}
-    if settings.openai_api_key or settings.openai_base_url:
-        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        http = ProviderHttp("openai", settings.openai_base_url or OPENAI_URL, headers)
-        await http.open()
-        stack.push_async_callback(http.close)
-        providers["openai"] = OpenAIProvider("openai", http)
-    return providers
 
 
 def compose_accounts(backbone: Backbone, directory: LiveDirectory, stack: AsyncExitStack) -> Accounts:

@@ -9,13 +9,12 @@ from api.accounts import Accounts, header_bytes
 from api.auth import Caller
 from api.request_id import request_id_of
 from commands.store import Cause
-from domain.errors import InvalidInput
 from domain.ids import CommandId
+from projections.positions import Positions, parse_positions
 
 POSITION_HEADER = "x-agg-position"
 MIN_POSITION_HEADER = "x-agg-min-position"
 STREAM = "EVT"
-MAX_POSITION = 2**63 - 1
 
 
 async def provide_caller(request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Caller:
@@ -23,10 +22,10 @@ async def provide_caller(request: Request[Any, Any, Any], accounts: NamedDepende
     return await accounts.authenticator.admit(header_bytes(request.scope))
 
 
-async def provide_min_position(request: Request[Any, Any, Any]) -> int:
-    """From `?min_position=` or `x-agg-min-position`; 0 when the caller asks for none."""
+def provide_wanted(request: Request[Any, Any, Any]) -> Positions:
+    """From `?min_position=` or `x-agg-min-position`; nothing when the caller asks for none. Raises InvalidInput."""
     asked = request.query_params.get("min_position") or request.headers.get(MIN_POSITION_HEADER)
-    return read_position(asked) if asked else 0
+    return parse_positions(asked) if asked else {}
 
 
 def cause_of(request: Request[Any, Any, Any], accounts: Accounts, actor: str) -> Cause:
@@ -41,11 +40,3 @@ def cause_of(request: Request[Any, Any, Any], accounts: Accounts, actor: str) ->
 
 def position_header(position: int) -> dict[str, str]:
     return {POSITION_HEADER: f"{STREAM}:{position}"}
-
-
-def read_position(text: str) -> int:
-    """Of the form that `x-agg-position` has on these routes. Raises InvalidInput."""
-    stream, _, number = text.partition(":")
-    if stream != STREAM or not (number.isascii() and number.isdigit()) or int(number) > MAX_POSITION:
-        raise InvalidInput(f"A position here looks like {STREAM}:123, as x-agg-position gave it.", field="min_position")
-    return int(number)

@@ -20,7 +20,7 @@ from api.errors import INTERNAL, Answer, Failure, FieldError, Kind, failure_of, 
 from api.request_id import request_id_of
 from domain.errors import AggregatorError
 
-AI_ROUTES = ("chat/completions", "completions", "embeddings", "responses", "models")
+AI_ROUTES = ("chat/completions", "completions", "embeddings", "responses", "messages", "models")
 _AI_PATH = re.compile(rf"(?:/api)?/v1/(?:{'|'.join(AI_ROUTES)})(?:/.*)?")
 
 CODES = {

@@ -1,5 +1,4 @@
-"""What our routes promise beyond what their signatures say: credentials, errors, headers, positions, and the chat
-route, which is raw ASGI.
+"""What our routes promise beyond what their signatures say: credentials, errors, headers, positions.
 
 It is read off the handlers where it can be: who depends on `caller` needs a credential, who depends on a minimum
 position takes one.
@@ -7,32 +6,33 @@ position takes one.
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
-import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from api.chat_request import ChatRequest
 from api.error_handlers import speaks_openai
-from api.openapi_schemas import simplify, without_null
+from api.openapi_ai import ai_paths, ai_schemas
+from api.openapi_schemas import header, simplify, without_null
 
 DESCRIPTION = """\
 One OpenAI-compatible API in front of every AI provider. Every request and every charge is a durable event.
 
 **Credentials.** Send an API key or an access token as `Authorization: Bearer …`.
 
-**AI routes** (chat, models) also answer under `/v1` and speak OpenAI's errors; all others answer errors as
-`application/problem+json` (RFC 9457) with a stable `code`.
+**AI routes** also answer under `/v1` and speak OpenAI's errors, `/messages` Anthropic's; all others answer errors as
+`application/problem+json` (RFC 9457) with a stable `code`. Each serves every model of its kind, whoever its provider
+is. A parameter that a provider cannot honour is refused by name; with `drop_params: true` it is left out, and
+`x-agg-dropped` names it.
 
-**Reading your own writes.** A write answers `x-agg-position`, such as `EVT:12`; a chat completion answers `REQ:34`.
+**Reading your own writes.** A write answers `x-agg-position`, such as `EVT:12`; an AI request answers `REQ:34`.
 Send it with a read as `?min_position=` or `x-agg-min-position`: the read waits until it shows that write.
 
 **Money** is exact: a decimal string in USD (`cost_usd`) beside an integer in nano-USD (`cost_nanos`).
 """
 
 TAGS = {
-    "chat": "Chat completions, as OpenAI's clients ask for them.",
+    "ai": "Chats, responses, messages, completions and embeddings, in the formats of OpenAI's and Anthropic's clients.",
     "models": "What you may use, with price and size.",
     "requests": "Your AI requests: search, and one request from admission to charge.",
     "usage": "Tokens and cost over time.",
@@ -43,13 +43,18 @@ TAGS = {
     "health": "For load balancers and Prometheus; no credentials.",
 }
 
-CHAT_PATH = "/api/v1/chat/completions"
 CREDENTIALS: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
 A_LOG_IN: list[dict[str, list[str]]] = [{"bearer": []}]
-MIN_POSITION = ("min_position", "wanted")
-"""Dependencies of a handler that waits: for one stream, or for both."""
+WAITS = "wanted"
+"""The dependency of a handler that waits for a position."""
 SESSION_ONLY = frozenset({"issue_key", "revoke_key", "change_profile", "log_out"})
 
+Style = Literal["openai", "anthropic", "problem"]
+STYLES: Mapping[Style, tuple[str, str]] = {
+    "openai": ("application/json", "OpenAIError"),
+    "anthropic": ("application/json", "AnthropicError"),
+    "problem": ("application/problem+json", "Problem"),
+}
 ERRORS = {
     400: "The request is not HTTP or JSON that we could read",
     401: "No credential, or none that holds",
@@ -69,7 +74,7 @@ OF_OPERATION: Mapping[str, Mapping[int, str]] = {
     "log_in": {401: "Wrong e-mail or password", 429: ERRORS[429]},
     "refresh_session": {401: "The session has ended, or the refresh token was used twice (`refresh_reuse`)"},
 }
-CHAT_ERRORS = (400, 401, 402, 404, 409, 413, 429, 502, 503, 504)
+AI_ERRORS = (400, 401, 402, 404, 409, 413, 429, 502, 503, 504)
 
 
 def complete(found: dict[str, Any], app: Litestar) -> dict[str, Any]:
@@ -83,8 +88,9 @@ def complete(found: dict[str, Any], app: Litestar) -> dict[str, Any]:
                 _complete_operation(operation, handler, path, method)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(SCHEMAS)
-    schemas.update(simplify(_chat_schemas()))
-    document["paths"] = dict(sorted({**document["paths"], CHAT_PATH: {"post": _chat_completion()}}.items()))
+    schemas.update(simplify(ai_schemas()))
+    errors = {style: answers({status: ERRORS[status] for status in AI_ERRORS}, style) for style in STYLES}
+    document["paths"] = dict(sorted({**document["paths"], **ai_paths(errors, CREDENTIALS)}.items()))
     return document
 
 
@@ -97,13 +103,12 @@ def _complete_operation(operation: dict[str, Any], handler: HTTPRouteHandler, pa
     asks = set(handler.parsed_fn_signature.parameters)
     ident = operation["operationId"]
     known = "caller" in asks or ident == "log_out"
-    waits = [name for name in MIN_POSITION if name in asks]
     parameters = operation.setdefault("parameters", [])
     for parameter in parameters:
         parameter["schema"] = without_null(parameter["schema"])
     operation["security"] = [] if not known else A_LOG_IN if ident in SESSION_ONLY else CREDENTIALS
-    if waits:
-        parameters += _min_position(both=waits == ["wanted"])
+    if WAITS in asks:
+        parameters += _min_position()
     if not parameters:
         del operation["parameters"]
     expected = _errors_of(operation, path, known=known)
@@ -112,7 +117,7 @@ def _complete_operation(operation: dict[str, Any], handler: HTTPRouteHandler, pa
     for status, answer in responses.items():
         answer["description"] = HTTPStatus(int(status)).phrase
         answer["headers"] = {**answer.get("headers", {}), "x-request-id": _ID_HEADER, **written}
-    operation["responses"] = {**responses, **_answers(expected, openai=speaks_openai(path))}
+    operation["responses"] = {**responses, **answers(expected, "openai" if speaks_openai(path) else "problem")}
     if ident == "read_usage":
         responses["200"]["content"] = _USAGE
     if ident in ("health", "ready"):
@@ -138,89 +143,40 @@ def _errors_of(operation: dict[str, Any], path: str, *, known: bool) -> dict[int
     return {**{status: ERRORS[status] for status in statuses}, **OF_OPERATION.get(ident, {})}
 
 
-def _answers(expected: Mapping[int, str], *, openai: bool) -> dict[str, Any]:
-    media, schema = ("application/json", "OpenAIError") if openai else ("application/problem+json", "Problem")
-    answers: dict[str, Any] = {}
+def answers(expected: Mapping[int, str], style: Style) -> dict[str, Any]:
+    media, schema = STYLES[style]
+    found: dict[str, Any] = {}
     for status, text in sorted(expected.items()):
         headers = {"x-request-id": _ID_HEADER, **_ERROR_HEADERS.get(status, {})}
         content = {media: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-        answers[str(status)] = {"description": text, "headers": headers, "content": content}
-    return answers
+        found[str(status)] = {"description": text, "headers": headers, "content": content}
+    return found
 
 
-def _min_position(*, both: bool) -> list[dict[str, Any]]:
-    example = "EVT:12,REQ:34" if both else "EVT:12"
+def _min_position() -> list[dict[str, Any]]:
     text = (
-        f"Wait until the answer shows the log up to here, as `x-agg-position` gave it (`{example}`); "
-        "503 with `retry-after` if that takes longer than five seconds."
+        "Wait until the answer shows the log up to here, as `x-agg-position` gave it (`EVT:12,REQ:34`); "
+        "504 with `retry-after` if that takes longer than five seconds."
     )
-    schema = {"type": "string", "pattern": "^(EVT|REQ):[0-9]+(,(EVT|REQ):[0-9]+)*$" if both else "^EVT:[0-9]+$"}
+    schema = {"type": "string", "pattern": "^(EVT|REQ):[0-9]+(,(EVT|REQ):[0-9]+)*$"}
     return [
         {"name": name, "in": place, "required": False, "description": text, "schema": schema}
         for name, place in (("min_position", "query"), ("x-agg-min-position", "header"))
     ]
 
 
-def _chat_schemas() -> dict[str, Any]:
-    """As the route itself decodes them."""
-    (_, schemas) = msgspec.json.schema_components([ChatRequest], ref_template="#/components/schemas/Chat{name}")
-    text = msgspec.json.encode({f"Chat{name}": schema for name, schema in schemas.items()})
-    return msgspec.json.decode(text.replace(b"Chat_", b"Chat").replace(b"ChatChat", b"Chat"))
-
-
-def _chat_completion() -> dict[str, Any]:
-    answer = {
-        "application/json": {"schema": {"$ref": "#/components/schemas/ChatCompletion"}},
-        "text/event-stream": {
-            "schema": {"type": "string", "description": "`data: {chunk}` lines, then `data: [DONE]`."}
-        },
-    }
-    sent = {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}, "examples": _EXAMPLES}}
-    ok = {"description": "A chat completion, or its chunks", "headers": _CHAT_HEADERS, "content": answer}
-    return {
-        "tags": ["chat"],
-        "operationId": "create_chat_completion",
-        "summary": "Complete a chat, plain or streamed",
-        "description": "OpenAI's chat completion. Parameters beyond these go to the provider as they are. In a stream, "
-        "cost and position come as comment lines before `[DONE]`, because headers are sent before they are known.",
-        "security": CREDENTIALS,
-        "requestBody": {"required": True, "content": sent},
-        "responses": {"200": ok, **_answers({status: ERRORS[status] for status in CHAT_ERRORS}, openai=True)},
-    }
-
-
-def _header(text: str, example: str) -> dict[str, Any]:
-    return {"description": text, "schema": {"type": "string"}, "example": example}
-
-
 def _text(text: str = "") -> dict[str, Any]:
     return {"type": "string", **({"description": text} if text else {})}
 
 
-_ID_HEADER = _header("Names this request in our logs", "0197f0c2a1b87a6f9c3e5d2b4a6c8e0f")
-_POSITION_HEADER = _header("Where this write stands in the log", "EVT:12")
-_RETRY = {"retry-after": _header("Seconds to wait, at most 120; not always there", "1")}
+_ID_HEADER = header("Names this request in our logs", "0197f0c2a1b87a6f9c3e5d2b4a6c8e0f")
+_POSITION_HEADER = header("Where this write stands in the log", "EVT:12")
+_RETRY = {"retry-after": header("Seconds to wait, at most 120; not always there", "1")}
 _ERROR_HEADERS: dict[int, dict[str, Any]] = {
-    401: {"www-authenticate": _header("How to authenticate", 'Bearer realm="ai-aggregator"')},
-    402: {"x-should-retry": _header("Always false: SDKs do not retry", "false")},
+    401: {"www-authenticate": header("How to authenticate", 'Bearer realm="ai-aggregator"')},
+    402: {"x-should-retry": header("Always false: SDKs do not retry", "false")},
     429: _RETRY,
     503: _RETRY,
-}
-_CHAT_HEADERS = {
-    "x-request-id": _header(
-        "The request's id, for `GET /api/v1/requests/{request_id}`", "req_0197f0c2a1b87a6f9c3e5d2b"
-    ),
-    "x-agg-provider": _header("Who served it", "openai"),
-    "x-agg-model": _header("As the catalogue names it", "gpt-4o"),
-    "x-agg-cost-usd": _header("What it cost; in a stream a comment line says it", "0.000105"),
-    "x-agg-cache": _header("Whether the cache answered", "bypass"),
-    "x-agg-attempts": _header("Upstream calls that were made", "1"),
-    "x-agg-position": _header("Where its end stands in the log; of a stream, its admission", "REQ:34"),
-}
-_HELLO = {"model": "sim/echo", "messages": [{"role": "user", "content": "Hello"}]}
-_EXAMPLES = {
-    "plain": {"summary": "Plain", "value": _HELLO},
-    "streamed": {"summary": "Streamed", "value": {**_HELLO, "stream": True}},
 }
 _OBJECT: dict[str, Any] = {"type": "object"}
 _USAGE = {
@@ -282,16 +238,18 @@ SCHEMAS: dict[str, Any] = {
             "request_id": _text(),
         },
     },
-    "ChatCompletion": {
+    "AnthropicError": {
         "type": "object",
-        "description": "The provider's `chat.completion`",
+        "description": "As Anthropic's clients expect it",
+        "required": ["type", "error", "request_id"],
         "properties": {
-            "id": _text(),
-            "object": {"const": "chat.completion"},
-            "created": {"type": "integer"},
-            "model": _text(),
-            "choices": {"type": "array", "items": _OBJECT},
-            "usage": _OBJECT,
+            "type": {"const": "error"},
+            "error": {
+                "type": "object",
+                "required": ["type", "message"],
+                "properties": {"type": _text(), "message": _text()},
+            },
+            "request_id": _text(),
         },
     },
 }

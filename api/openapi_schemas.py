@@ -54,3 +54,8 @@ def _titled(schema: dict[str, Any]) -> dict[str, Any]:
     """A class's own name is no business of the reader."""
     title = schema.get("title")
     return {**schema, "title": title.lstrip("_")} if isinstance(title, str) else schema
+
+
+def header(text: str, example: str) -> dict[str, Any]:
+    """A header of an answer."""
+    return {"description": text, "schema": {"type": "string"}, "example": example}

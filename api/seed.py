@@ -4,7 +4,7 @@ import secrets
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 
-from adapters.catalog.file import read_catalog
+from adapters.catalog.file import read_whole_catalog
 from adapters.live_directory import LiveDirectory
 from api.accounts import Accounts
 from api.compose import Backbone, compose_accounts, now, open_backbone
@@ -54,9 +54,7 @@ async def seed(settings: Settings) -> Seeded:
 async def _publish_catalog(backbone: Backbone, settings: Settings) -> None:
     """What ships, and on top of it the user's own."""
     publish = PublishCatalogHandler(backbone.store)
-    await publish.handle(PublishCatalog(_cause(), read_catalog(None, now())))
-    if settings.catalog is not None:
-        await publish.handle(PublishCatalog(_cause(), read_catalog(settings.catalog, now())))
+    await publish.handle(PublishCatalog(_cause(), read_whole_catalog(settings.catalog, now())))
 
 
 async def _make_admin(accounts: Accounts, backbone: Backbone, settings: Settings) -> Seeded:

@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
 
+from adapters.catalog.file import read_providers
 from api.durations import GoDuration
 from api.startup import StartupError
+from domain.errors import InvalidInput
 
 MIN_JWT_SECRET_BYTES = 32
 MASTER_KEY_BYTES = 32
@@ -122,6 +133,13 @@ class Settings(BaseModel):
     google_ai_base_url: HttpUrl | None = Field(None, alias="GOOGLE_AI_BASE_URL")
     cohere_base_url: HttpUrl | None = Field(None, alias="COHERE_BASE_URL")
 
+    _provider_keys: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
+
+    @property
+    def provider_keys(self) -> Mapping[str, SecretStr]:
+        """Of the providers that the catalogue file declares, by name; none for those that want no key."""
+        return self._provider_keys
+
     @property
     def has_own_nats(self) -> bool:
         return self.nats_url is not None
@@ -150,9 +168,24 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
                 raise SettingsError(f"{name} and {name}{FILE_SUFFIX} are both set: keep one of them")
             given[name] = _secret_in(name, Path(path))
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
+        settings._provider_keys = _provider_keys(settings.catalog, environ)
+        return settings
     except ValidationError as invalid:
         raise SettingsError("; ".join(dict.fromkeys(_explained(invalid, given)))) from None
+    except InvalidInput as invalid:
+        raise SettingsError(str(invalid)) from None
+
+
+def _provider_keys(catalog: Path | None, environ: Mapping[str, str]) -> dict[str, SecretStr]:
+    keys: dict[str, SecretStr] = {}
+    for provider in read_providers(catalog):
+        variable = provider.api_key_env
+        if variable and (path := environ.get(variable + FILE_SUFFIX)):
+            keys[provider.name] = SecretStr(_secret_in(variable, Path(path)))
+        elif variable and (key := environ.get(variable)):
+            keys[provider.name] = SecretStr(key)
+    return keys
 
 
 def _secret_in(name: str, path: Path) -> str:

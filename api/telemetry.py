@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from commands.complete_chat import Running
+from commands.answer_request import Running
 from domain.money import NANOS_PER_USD
 from domain.pricing import TOKEN_CLASSES
 from domain.request import RequestCompleted
@@ -16,7 +16,7 @@ APPEND_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
 BATCH_EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
-class ChatTelemetry:
+class RequestTelemetry:
     """Requests, tokens, cost, duration, overhead, time to first token."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

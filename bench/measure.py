@@ -12,7 +12,7 @@ from bench.target import MODEL, Target
 WARMUP_S = 1.5
 PACED_MS = 10
 THINK_MS = 50
-"""Of a provider, so that a few at a time do not fill the cores: then `added` is the gateway and not the waiting line."""
+"""Of a provider, so that a few at a time leave the cores free: `added` is then the gateway, not the waiting line."""
 PROMPTS = {"thinking": f" think_ms={THINK_MS}", "paced": f" interval_ms={PACED_MS}"}
 STREAMS = {"burst", "paced"}
 KINDS = {

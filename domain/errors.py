@@ -54,8 +54,11 @@ class ModelNotFound(InvalidInput):
 
 
 class UnsupportedParameter(InvalidInput):
-    def __init__(self, field: str, message: str) -> None:
+    """`capability` is what the provider lacks: an option or an endpoint, or a kind of content such as `image`."""
+
+    def __init__(self, field: str, message: str, *, capability: str = "") -> None:
         super().__init__(message, field=field, code="unsupported_parameter")
+        self.capability = capability
 
 
 class NotAuthenticated(AggregatorError):

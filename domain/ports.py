@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import msgspec
 
 from domain.aggregate import Address
-from domain.chat import ChatCall, ChatReply, ReplyPiece
 from domain.events import Envelope
 from domain.request import RequestEvent
 from domain.session import Session, SessionRef
+from domain.upstream import ProviderCall, Reply, ReplyPiece
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -59,20 +59,37 @@ class RequestLog(Protocol):
         ...
 
 
-class ChatProvider(Protocol):
-    """Its calls raise the ProviderError family only."""
+class PreparedCall(Protocol):
+    """One call that the provider can serve, not sent yet. Sent once, by either method; both raise the ProviderError
+    family only."""
 
-    name: str
-
-    def check(self, members: Mapping[str, msgspec.Raw]) -> None:
-        """Raises UnsupportedParameter for a request that the provider could not honour: nothing is silently dropped."""
+    @property
+    def dropped(self) -> Sequence[str]:
+        """Parameters that were left out because the client allowed it, by the client's names."""
         ...
 
-    async def complete(self, call: ChatCall) -> ChatReply: ...
+    async def complete(self) -> Reply: ...
 
-    def stream(self, call: ChatCall) -> AsyncIterator[ReplyPiece]:
-        """Pieces as they come; the last one has `usage` if the provider reported any. Ends normally only when the
-        provider ended its answer; a cut raises ProviderBroken."""
+    def stream(self) -> AsyncIterator[ReplyPiece]:
+        """Pieces as they come. Usage is on the piece with which it came; a later report replaces an earlier one. Ends
+        normally only when the provider ended its answer; a cut raises ProviderBroken."""
+        ...
+
+
+class Provider(Protocol):
+    name: str
+
+    def can(self, capability: str) -> bool:
+        """Whether it serves an endpoint, takes an option of `ChatAsk`, or a kind of content."""
+        ...
+
+    def prepare(self, call: ProviderCall) -> PreparedCall:
+        """Raises InvalidInput, and UnsupportedParameter for what the provider could not honour: nothing is silently
+        dropped."""
+        ...
+
+    async def count_tokens(self, call: ProviderCall) -> int:
+        """Of the input, free of charge. Raises as `prepare` and `complete` do."""
         ...
 
 

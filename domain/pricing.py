@@ -41,7 +41,8 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One rate per token class; `None` falls back as `rate_of` says."""
+    """One rate per token class; `None` falls back as `rate_of` says. `above` are the tiers of longer prompts, the
+    lowest first."""
 
     input: int = 0
     output: int = 0
@@ -52,6 +53,7 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
     audio_input: int | None = None
     audio_output: int | None = None
     image_input: int | None = None
+    above: "tuple[Tier, ...]" = ()
 
     def rate_of(self, token_class: str) -> int:
         """The class's own rate, else the plain rate of its direction."""
@@ -60,23 +62,44 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
             return own
         return self.output if token_class in OUTPUT_CLASSES else self.input
 
+    def for_prompt(self, prompt_tokens: int) -> "Rates":
+        """Those that a whole request with such a prompt is charged at: of the tiers it exceeds, the highest."""
+        for tier in reversed(self.above):
+            if prompt_tokens > tier.above_prompt_tokens:
+                return tier.rates
+        return self
+
+
+class Tier(msgspec.Struct, frozen=True):
+    """Holds for every token of a request, those of the answer too, once its whole prompt, what was cached included,
+    has more tokens than this."""
+
+    above_prompt_tokens: int
+    rates: Rates
+
 
 OUTPUT_CLASSES = frozenset({"output", "reasoning", "audio_output"})
 TOKEN_CLASSES = Tokens.__struct_fields__
 INPUT_CLASSES = tuple(name for name in TOKEN_CLASSES if name not in OUTPUT_CLASSES)
 
 
-class Price(msgspec.Struct, frozen=True):
-    """What a model costs from `valid_from` on, as known since `known_since`. A charge pins `price_id`."""
+class Price(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a model costs from `valid_from` on, as known since `known_since`. A charge pins `price_id`.
+
+    `batch` is what its provider asks for work that may wait; None where there is no such offer.
+    """
 
     price_id: str
     valid_from: datetime
     known_since: datetime
     rates: Rates
+    batch: Rates | None = None
 
 
 def cost_nanos(tokens: Tokens, rates: Rates) -> int:
     """The price of one request line, rounded once, half up."""
+    if rates.above:
+        rates = rates.for_prompt(tokens.prompt)
     total = tokens.input * rates.input + tokens.output * rates.output
     if tokens.input + tokens.output != tokens.total:
         total = sum(getattr(tokens, name) * rates.rate_of(name) for name in TOKEN_CLASSES)
@@ -85,10 +108,17 @@ def cost_nanos(tokens: Tokens, rates: Rates) -> int:
 
 def ceiling_nanos(input_tokens: int, output_tokens: int, rates: Rates) -> int:
     """The most that a request of at most these sizes can cost, whatever class its tokens fall in."""
+    total = _dearest(input_tokens, output_tokens, rates)
+    for tier in rates.above:
+        if input_tokens > tier.above_prompt_tokens:
+            total = max(total, _dearest(input_tokens, output_tokens, tier.rates))
+    return -(-total // PER_MILLION)
+
+
+def _dearest(input_tokens: int, output_tokens: int, rates: Rates) -> int:
     dearest_input = max(rates.rate_of(name) for name in INPUT_CLASSES)
     dearest_output = max(rates.rate_of(name) for name in OUTPUT_CLASSES)
-    total = input_tokens * dearest_input + output_tokens * dearest_output
-    return -(-total // PER_MILLION)
+    return input_tokens * dearest_input + output_tokens * dearest_output
 
 
 def price_at(prices: tuple[Price, ...], at: datetime) -> Price | None:

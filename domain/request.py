@@ -11,10 +11,12 @@ import msgspec
 
 from domain.ids import AccountId, KeyId, LeaseId, RequestId, UserId
 from domain.pricing import Tokens
+from domain.upstream import Endpoint
 
 Evidence = Literal["reported", "estimated", "bounded", "none"]
-Endpoint = Literal["chat.completions"]
 
+UNPRICED = "unpriced"
+"""The `price_id` of use that has no price yet: quarantined, held at a fixed ceiling, to be rated later."""
 ABANDONED_POLICY = "input_estimate.v1"
 """A request whose worker died is charged the estimated price of its input: the least that its provider billed."""
 

@@ -9,13 +9,14 @@ import msgspec
 from domain.catalog import ModelListed, ModelPriced
 from domain.errors import ModelNotFound
 from domain.ports import Connection, Database
-from domain.pricing import Price, Rates, price_at
+from domain.pricing import Price, price_at
 from projections.projection import Event, Projection
 
 _MODEL = (
     *("model", "provider", "upstream_model", "context_length", "max_output_tokens", "owned_by"),
-    *("input_modalities", "listed_at"),
+    *("input_modalities", "listed_at", "kind", "capabilities"),
 )
+_PRICED = ("price_id", "valid_from", "known_since", "rates", "batch")
 
 
 class CatalogueRows(msgspec.Struct):
@@ -32,10 +33,10 @@ def fold(events: Sequence[Event]) -> CatalogueRows:
         if isinstance(fact, ModelListed):
             rows.models[fact.model] = (
                 *(fact.model, fact.provider, fact.upstream_model, fact.context_length, fact.max_output_tokens),
-                *(fact.owned_by, list(fact.input_modalities), fact.at),
+                *(fact.owned_by, list(fact.input_modalities), fact.at, fact.kind, list(fact.capabilities)),
             )
         else:
-            rows.prices.append((fact.price_id, fact.model, fact.valid_from, fact.at, fact.rates))
+            rows.prices.append((fact.price_id, fact.valid_from, fact.at, fact.rates, fact.batch, fact.model))
     return rows
 
 
@@ -43,11 +44,11 @@ async def write(connection: Connection, rows: CatalogueRows) -> None:
     for model in rows.models.values():
         await connection.execute(_LIST, *model)
     if rows.prices:
-        await connection.copy("prices", ("price_id", "model", "valid_from", "known_since", "rates"), rows.prices)
+        await connection.copy("prices", (*_PRICED, "model"), rows.prices)
 
 
 _LIST = f"""
-    INSERT INTO models ({", ".join(_MODEL)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    INSERT INTO models ({", ".join(_MODEL)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (model) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _MODEL)}"""  # noqa: S608
 
 
@@ -72,6 +73,8 @@ class CatalogueModel(msgspec.Struct, frozen=True, kw_only=True):
     owned_by: str
     input_modalities: list[str]
     listed_at: datetime
+    kind: str
+    capabilities: list[str]
     prices: tuple[Price, ...] = ()
 
     def price_at(self, at: datetime) -> Price | None:
@@ -98,6 +101,5 @@ async def _models(database: Database, model: str | None) -> list[CatalogueModel]
     )
     prices: dict[str, list[Price]] = {}
     for row in priced:
-        rates = msgspec.convert(row["rates"], Rates)
-        prices.setdefault(row["model"], []).append(Price(row["price_id"], row["valid_from"], row["known_since"], rates))
+        prices.setdefault(row["model"], []).append(msgspec.convert({name: row[name] for name in _PRICED}, Price))
     return [CatalogueModel(**row, prices=tuple(prices.get(row["model"], ()))) for row in models]

@@ -18,7 +18,7 @@ from adapters.passwords import PlainPasswords
 from adapters.tokens import AccessTokens
 from adapters.vault import EnvelopeVault, InMemoryWrappedKeys
 from api.accounts import AccountParts, Accounts, KeyRow, UserRow, assemble_accounts
-from api.dependencies import provide_caller, provide_min_position
+from api.dependencies import provide_caller, provide_wanted
 from api.error_handlers import EXCEPTION_HANDLERS
 from api.request_id import add_request_id, new_id
 from api.routes.auth import AuthController
@@ -31,6 +31,7 @@ from domain.key import KeyIssued, KeyRevoked
 from domain.ports import Append, Passwords
 from domain.user import ProfileChanged, UserRegistered
 from projections.paging import Page
+from projections.positions import Positions
 
 MASTER_KEY = bytes(range(32))
 JWT_SECRET = "a secret of more than thirty-two bytes for tests"
@@ -60,7 +61,7 @@ class ReadsOfFacts:
     def __init__(self, log: FollowedLog) -> None:
         self._log = log
 
-    async def user(self, user_id: UserId, *, min_position: int) -> UserRow | None:
+    async def user(self, account_id: AccountId, user_id: UserId, *, wanted: Positions) -> UserRow | None:
         found: dict[str, Any] = {}
         for fact in self._log.facts:
             if isinstance(fact, UserRegistered) and fact.user_id == user_id:
@@ -70,7 +71,7 @@ class ReadsOfFacts:
                 found["name_sealed"] = fact.name_sealed
         return UserRow(**found) if found else None
 
-    async def keys(self, account_id: AccountId, *, cursor: str | None, limit: int, min_position: int) -> Page[KeyRow]:
+    async def keys(self, account_id: AccountId, *, cursor: str | None, limit: int, wanted: Positions) -> Page[KeyRow]:
         revoked = {fact.key_id: fact.at for fact in self._log.facts if isinstance(fact, KeyRevoked)}
         rows = [
             KeyRow(
@@ -137,7 +138,7 @@ def make_app(accounts: Accounts) -> Litestar:
         dependencies={
             "accounts": Provide(lambda: accounts, sync_to_thread=False),
             "caller": provide_caller,
-            "min_position": provide_min_position,
+            "wanted": Provide(provide_wanted, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[add_request_id],

@@ -22,7 +22,7 @@ from domain.ledger import (
     ModelUsage,
     UsageCharged,
 )
-from domain.pricing import Rates, Tokens
+from domain.pricing import Rates, Tier, Tokens
 from domain.request import RequestAbandoned, RequestAdmitted, RequestCompleted, RequestFailed
 from domain.session import SessionClosed, SessionOpened, SessionRefreshed
 from domain.user import ProfileChanged, UserRegistered
@@ -69,10 +69,13 @@ GOLDEN: list[tuple[Any, bytes]] = [
             max_output_tokens=16_384,
             owned_by="openai",
             input_modalities=("text", "image"),
+            kind="embedding",
+            capabilities=("dimensions", "batch"),
         ),
-        b'{"type":"catalog.model_listed.v1","model":"gpt-4o","at":"2026-01-02T03:04:05.678901Z","provider"'
-        b':"openai","upstream_model":"gpt-4o-2024-08-06","context_length":128000,"max_output_tokens":16384'
-        b',"owned_by":"openai","input_modalities":["text","image"]}',
+        b'{"type":"catalog.model_listed.v1","model":"gpt-4o","at":"2026-01-02T03:04:05.678901Z","provider":"'
+        b'openai","upstream_model":"gpt-4o-2024-08-06","context_length":128000,"max_output_tokens":16384,"ow'
+        b'ned_by":"openai","input_modalities":["text","image"],"kind":"embedding","capabilities":["dimension'
+        b's","batch"]}',
     ),
     (
         ModelPriced(
@@ -80,11 +83,13 @@ GOLDEN: list[tuple[Any, bytes]] = [
             at=AT,
             price_id="p1",
             valid_from=LATER,
-            rates=Rates(input=2_500_000_000, output=10_000_000_000, cached_input=0, audio_input=7),
+            rates=Rates(input=2, cached_input=1, above=(Tier(200_000, Rates(input=4, output=6)),)),
+            batch=Rates(input=1, above=(Tier(200_000, Rates(input=2)),)),
         ),
-        b'{"type":"catalog.model_priced.v1","model":"gpt-4o","at":"2026-01-02T03:04:05.678901Z","price_id"'
-        b':"p1","valid_from":"2026-01-02T03:05:05Z","rates":{"input":2500000000,"output":10000000000,"cach'
-        b'ed_input":0,"audio_input":7}}',
+        b'{"type":"catalog.model_priced.v1","model":"gpt-4o","at":"2026-01-02T03:04:05.678901Z","price_id":"'
+        b'p1","valid_from":"2026-01-02T03:05:05Z","rates":{"input":2,"cached_input":1,"above":[{"above_promp'
+        b't_tokens":200000,"rates":{"input":4,"output":6}}]},"batch":{"input":1,"above":[{"above_prompt_toke'
+        b'ns":200000,"rates":{"input":2}}]}}',
     ),
     (
         EmailClaimed(email_hash="e1f2", user_id=USR, account_id=ACC, at=AT),
@@ -255,6 +260,33 @@ LEAN: list[tuple[Any, bytes]] = [
         b'.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","endpoint":"cha'
         b't.completions","upstream_model":"m","reserved_nanos":0,"input_estimate":1,"input_estimate_nanos"'
         b":0}",
+    ),
+    (
+        ModelListed(
+            model="gpt-4o",
+            at=AT,
+            provider="openai",
+            upstream_model="gpt-4o-2024-08-06",
+            context_length=128_000,
+            max_output_tokens=16_384,
+            owned_by="openai",
+            input_modalities=("text", "image"),
+        ),
+        b'{"type":"catalog.model_listed.v1","model":"gpt-4o","at":"2026-01-02T03:04:05.678901Z","provider"'
+        b':"openai","upstream_model":"gpt-4o-2024-08-06","context_length":128000,"max_output_tokens":16384'
+        b',"owned_by":"openai","input_modalities":["text","image"]}',
+    ),
+    (
+        ModelPriced(
+            model="gpt-4o",
+            at=AT,
+            price_id="p1",
+            valid_from=LATER,
+            rates=Rates(input=2_500_000_000, output=10_000_000_000, cached_input=0, audio_input=7),
+        ),
+        b'{"type":"catalog.model_priced.v1","model":"gpt-4o","at":"2026-01-02T03:04:05.678901Z","price_id"'
+        b':"p1","valid_from":"2026-01-02T03:05:05Z","rates":{"input":2500000000,"output":10000000000,"cach'
+        b'ed_input":0,"audio_input":7}}',
     ),
 ]
 

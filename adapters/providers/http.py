@@ -5,13 +5,13 @@ connection at once (docs/decisions/0003-provider-http-client.md).
 """
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
-import msgspec
 from yarl import URL
 
+from adapters.providers.vocabulary import ErrorInAnswer, VendorError
 from domain.errors import ProviderBroken, ProviderError, ProviderRefused, ProviderTimeout, ProviderUnreachable
 
 CONNECT_TIMEOUT_S = 5.0
@@ -23,31 +23,27 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 MESSAGE_CHARS = 500
 
 
-class _ErrorBody(msgspec.Struct):
-    message: str | None = None
-    type: str | None = None
-    code: str | int | None = None
-
-
-class _ErrorAnswer(msgspec.Struct):
-    error: _ErrorBody | str | None = None
+ReadError = Callable[[bytes], VendorError | None]
 
 
 class ProviderHttp:
-    """`headers` carry the provider's credentials and go with every call. Redirects are not followed."""
+    """`headers` carry the provider's credentials and go with every call; `read_error` knows how its errors look.
+    Redirects are not followed."""
 
     def __init__(
         self,
         provider: str,
         base_url: str,
         headers: Mapping[str, str],
+        read_error: ReadError,
         *,
         tls: ssl.SSLContext | None = None,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
-        self._provider = provider
+        self.provider = provider
         self._base = base_url.rstrip("/")
         self._headers = dict(headers)
+        self._read_error = read_error
         self._tls = tls
         self._read_timeout_s = read_timeout_s
         self._urls: dict[str, URL] = {}
@@ -85,7 +81,7 @@ class ProviderHttp:
     @asynccontextmanager
     async def _answer(self, path: str, body: bytes, request_id: str) -> AsyncGenerator[aiohttp.ClientResponse]:
         assert self._session is not None, "open() comes first"
-        url = self._urls.get(path) or self._urls.setdefault(path, URL(self._base + path))
+        url = self._urls.get(path) or self._urls.setdefault(path, URL(self._base + path, encoded=True))
         try:
             async with self._session.post(
                 url, data=body, headers={"x-agg-request-id": request_id}, allow_redirects=False
@@ -100,24 +96,24 @@ class ProviderHttp:
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         if (answer.content_length or 0) > MAX_BODY_BYTES:
-            raise ProviderBroken(self._provider, "The provider's answer is larger than 64 MiB.")
+            raise ProviderBroken(self.provider, "The provider's answer is larger than 64 MiB.")
         body = await answer.content.read(MAX_BODY_BYTES + 1) if answer.content_length is None else await answer.read()
         while len(body) <= MAX_BODY_BYTES and (more := await answer.content.read(MAX_BODY_BYTES)):
             body += more
         if len(body) > MAX_BODY_BYTES:
-            raise ProviderBroken(self._provider, "The provider's answer is larger than 64 MiB.")
+            raise ProviderBroken(self.provider, "The provider's answer is larger than 64 MiB.")
         return body
 
     async def _refusal(self, answer: aiohttp.ClientResponse) -> ProviderRefused:
-        error = error_in(await self._read(answer)) or _ErrorBody()
-        message = error.message or f"The provider answered with status {answer.status}."
+        said = f"The provider answered with status {answer.status}."
+        error = self._read_error(await self._read(answer)) or VendorError(message=said)
         return ProviderRefused(
-            self._provider,
-            self.without_secrets(message),
+            self.provider,
+            self.without_secrets(error.message or said),
             status=answer.status,
-            error_type=error.type,
-            code=None if error.code is None else str(error.code),
-            retry_after_s=_retry_after_s(answer.headers),
+            error_type=error.error_type,
+            code=error.code,
+            retry_after_s=_retry_after_s(answer.headers) or error.retry_after_s,
         )
 
     def without_secrets(self, message: str) -> str:
@@ -127,25 +123,19 @@ class ProviderHttp:
                 message = message.replace(secret, "***")
         return message[:MESSAGE_CHARS]
 
+    def broken(self, error: ErrorInAnswer) -> ProviderBroken:
+        return ProviderBroken(self.provider, self.without_secrets(str(error)))
+
     def _translated(self, error: Exception) -> ProviderError:
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return ProviderUnreachable(self._provider, "The provider could not be reached.")
+            return ProviderUnreachable(self.provider, "The provider could not be reached.")
         if isinstance(error, TimeoutError):
-            return ProviderTimeout(self._provider, "The provider did not answer in time.")
+            return ProviderTimeout(self.provider, "The provider did not answer in time.")
         if isinstance(error, aiohttp.ClientPayloadError):
-            return ProviderBroken(self._provider, "The provider's answer was cut off.")
+            return ProviderBroken(self.provider, "The provider's answer was cut off.")
         if isinstance(error, aiohttp.ClientResponseError):
-            return ProviderBroken(self._provider, "The provider's answer is not valid HTTP.")
-        return ProviderBroken(self._provider, "The connection to the provider was lost.")
-
-
-def error_in(body: bytes) -> _ErrorBody | None:
-    """The error object of an OpenAI-style answer, None when there is none to be found."""
-    try:
-        error = msgspec.json.decode(body, type=_ErrorAnswer).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return _ErrorBody(message=error) if isinstance(error, str) else error
+            return ProviderBroken(self.provider, "The provider's answer is not valid HTTP.")
+        return ProviderBroken(self.provider, "The connection to the provider was lost.")
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "migrate": "api.cli.migrate",
     "seed": "api.cli.seed",
     "config": "api.cli.config",
+    "catalog": "api.cli.catalog",
     "log": "api.cli.log",
     "trace": "api.cli.trace",
 }

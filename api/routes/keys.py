@@ -16,6 +16,7 @@ from commands.issue_key import IssueKey
 from commands.revoke_key import RevokeKey
 from domain.ids import KeyId
 from projections.paging import LARGEST_PAGE
+from projections.positions import Positions
 
 PAGE = 50
 
@@ -82,11 +83,11 @@ class KeyController(Controller):
         self,
         caller: NamedDependency[Caller],
         accounts: NamedDependency[Accounts],
-        min_position: NamedDependency[int],
+        wanted: NamedDependency[Positions],
         limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = PAGE,
         cursor: FromQuery[str | None] = None,
     ) -> KeysOut:
-        page = await accounts.reads.keys(caller.account_id, cursor=cursor, limit=limit, min_position=min_position)
+        page = await accounts.reads.keys(caller.account_id, cursor=cursor, limit=limit, wanted=wanted)
         has_more = page.next_cursor is not None
         return KeysOut(data=[_key_out(row) for row in page.rows], has_more=has_more, next_cursor=page.next_cursor)
 

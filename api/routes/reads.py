@@ -4,14 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from litestar import Request
 
-from api.dependencies import MIN_POSITION_HEADER
 from domain.errors import InvalidInput
 from domain.ids import AccountId
 from domain.money import usd
 from domain.ports import Database
-from projections.positions import Positions, Reached, parse_positions, read_positions, wait_for
+from projections.positions import Positions, Reached, read_positions, wait_for
 from projections.projection import Projection
 
 
@@ -20,12 +18,6 @@ class ReadOut(msgspec.Struct, kw_only=True):
 
     position: str
     as_of: datetime
-
-
-def provide_wanted(request: Request[Any, Any, Any]) -> Positions:
-    """From `?min_position=` or `x-agg-min-position`; nothing when the caller asks for none. Raises InvalidInput."""
-    asked = request.query_params.get("min_position") or request.headers.get(MIN_POSITION_HEADER)
-    return parse_positions(asked) if asked else {}
 
 
 async def reach(database: Database, projection: Projection[Any], wanted: Positions, account_id: AccountId) -> Reached:

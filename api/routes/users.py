@@ -14,6 +14,7 @@ from api.routes.auth import NO_STORE, UserOut, user_out
 from commands.change_profile import ChangeProfile
 from domain.errors import NotFound, Unavailable
 from domain.user import Profile
+from projections.positions import Positions
 
 
 class ProfileIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,9 +30,9 @@ class ProfileController(Controller):
         self,
         caller: NamedDependency[Caller],
         accounts: NamedDependency[Accounts],
-        min_position: NamedDependency[int],
+        wanted: NamedDependency[Positions],
     ) -> Response[UserOut]:
-        return Response(user_out(await _profile_of(caller, accounts, min_position)), headers=NO_STORE)
+        return Response(user_out(await _profile_of(caller, accounts, wanted)), headers=NO_STORE)
 
     @put(operation_id="change_profile", summary="Change the caller's own profile")
     async def change_profile(
@@ -47,9 +48,9 @@ class ProfileController(Controller):
         return Response(user_out(done.profile), headers={**NO_STORE, **position_header(done.position)})
 
 
-async def _profile_of(caller: Caller, accounts: Accounts, min_position: int) -> Profile:
+async def _profile_of(caller: Caller, accounts: Accounts, wanted: Positions) -> Profile:
     """Raises Unavailable for a person so new that the view does not show them yet."""
-    row = await accounts.reads.user(caller.user_id, min_position=min_position)
+    row = await accounts.reads.user(caller.account_id, caller.user_id, wanted=wanted)
     if row is None:
         raise Unavailable("Your profile is not visible yet; ask again, with min_position to wait.", retry_after_s=1)
     email = await accounts.vault.open(row.user_id, "email", row.email_sealed)

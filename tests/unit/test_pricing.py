@@ -3,6 +3,7 @@
 from datetime import timedelta
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from domain.pricing import (
     TOKEN_CLASSES,
     Price,
     Rates,
+    Tier,
     Tokens,
     ceiling_nanos,
     cost_nanos,
@@ -24,16 +26,25 @@ from tests.money import AT
 COUNTS = st.integers(0, 10_000_000)
 RATE = st.integers(0, 10**12)
 TOKENS = st.builds(Tokens, **dict.fromkeys(TOKEN_CLASSES, COUNTS))
-RATES = st.builds(
+FLAT = st.builds(
     Rates, input=RATE, output=RATE, **dict.fromkeys(set(TOKEN_CLASSES) - {"input", "output"}, st.none() | RATE)
 )
+TIERS = st.dictionaries(st.integers(0, 60_000_000), FLAT, max_size=3)
+
+
+def tiered(flat: Rates, tiers: dict[int, Rates]) -> Rates:
+    return msgspec.structs.replace(flat, above=tuple(Tier(*tier) for tier in sorted(tiers.items())))
+
+
+RATES = st.builds(tiered, FLAT, TIERS)
 DAYS = st.integers(0, 5)
 
 
 def exact_cost(tokens: Tokens, rates: Rates) -> Fraction:
-    return sum(
-        (Fraction(getattr(tokens, name) * rates.rate_of(name), PER_MILLION) for name in TOKEN_CLASSES), Fraction()
-    )
+    exceeded = [tier for tier in rates.above if tokens.prompt > tier.above_prompt_tokens]
+    held = max(exceeded, key=lambda tier: tier.above_prompt_tokens).rates if exceeded else rates
+    costs = (Fraction(getattr(tokens, name) * held.rate_of(name), PER_MILLION) for name in TOKEN_CLASSES)
+    return sum(costs, Fraction())
 
 
 @given(TOKENS, RATES)
@@ -74,7 +85,7 @@ def test_no_split_of_tokens_within_the_bounds_costs_more_than_the_ceiling(
     assert cost_nanos(Tokens(**counts), rates) <= ceiling
 
 
-@given(RATES, COUNTS, COUNTS)
+@given(FLAT, COUNTS, COUNTS)
 def test_the_ceiling_is_reached_by_the_dearest_classes_alone(rates: Rates, inputs: int, outputs: int) -> None:
     dearest_in = max(INPUT_CLASSES, key=rates.rate_of)
     dearest_out = max(OUTPUT_CLASSES, key=rates.rate_of)
@@ -84,12 +95,45 @@ def test_the_ceiling_is_reached_by_the_dearest_classes_alone(rates: Rates, input
     assert 0 <= ceiling_nanos(inputs, outputs, rates) - dearest <= 1
 
 
+LONG = Rates(input=3, output=7, above=(Tier(200_000, Rates(input=6, output=9)), Tier(500_000, Rates(input=8))))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "input_rate", "output_rate"),
+    [(0, 3, 7), (200_000, 3, 7), (200_001, 6, 9), (500_000, 6, 9), (500_001, 8, 0), (10**9, 8, 0)],
+)
+def test_a_longer_prompt_moves_the_whole_request_to_the_higher_tier(
+    prompt: int, input_rate: int, output_rate: int
+) -> None:
+    held = LONG.for_prompt(prompt)
+    tokens = Tokens(input=prompt, output=1_000_000)
+
+    assert (held.input, held.output) == (input_rate, output_rate)
+    assert cost_nanos(tokens, LONG) == (prompt * input_rate + 1_000_000 * output_rate + 500_000) // 1_000_000
+
+
+@pytest.mark.parametrize("name", [name for name in INPUT_CLASSES if name != "input"])
+def test_the_tier_follows_the_whole_prompt_whatever_class_its_tokens_are_of(name: str) -> None:
+    filled = Tokens(**{"input": 100_000, name: 100_001})
+
+    assert cost_nanos(filled, LONG) == (200_001 * 6 + 500_000) // 1_000_000
+
+
+def test_tokens_of_the_answer_move_no_tier() -> None:
+    assert cost_nanos(Tokens(input=200_000, output=10**9), LONG) == (200_000 * 3 + 10**9 * 7 + 500_000) // 1_000_000
+
+
+def test_only_the_tiers_that_a_prompt_can_reach_count_for_the_ceiling() -> None:
+    assert ceiling_nanos(200_000, 1_000_000, LONG) == -(-(200_000 * 3 + 7_000_000) // 1_000_000)
+    assert ceiling_nanos(200_001, 1_000_000, LONG) == -(-(200_001 * 6 + 9_000_000) // 1_000_000)
+
+
 @pytest.mark.parametrize("name", TOKEN_CLASSES)
 def test_a_class_without_a_rate_costs_what_its_direction_costs(name: str) -> None:
     plain = Rates(input=3, output=7)
 
     assert plain.rate_of(name) == (7 if name in OUTPUT_CLASSES else 3)
-    assert Rates(**{"input": 3, "output": 7, name: 0}).rate_of(name) == 0
+    assert msgspec.structs.replace(plain, **{name: 0}).rate_of(name) == 0
 
 
 def price(valid_day: int, known_day: int) -> Price:

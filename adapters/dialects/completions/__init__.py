@@ -1,0 +1,1 @@
+"""Text completions: OpenAI's endpoint before chat completions, which some clients still speak."""

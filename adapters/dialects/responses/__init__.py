@@ -1,0 +1,1 @@
+"""OpenAI's Responses API as the client's format: create and stream, without anything stored between two requests."""

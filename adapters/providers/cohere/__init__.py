@@ -1,0 +1,1 @@
+"""Cohere's API v2: `chat.CohereVocabulary`, `embeddings.CohereEmbeddings`, `errors.read_error`."""

@@ -1,0 +1,248 @@
+"""The AI routes as raw ASGI: the hot path, from bytes to bytes.
+
+The coroutine itself drains the provider. A client that hangs up or stops reading changes nothing about it: the server
+does not cancel it, and what the provider reports is charged.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+from adapters.dialects.dialect import ClientRequest
+from api.ai_errors import ErrorFormat
+from api.auth import Authenticator, Caller
+from api.body import ClientGone, Receive, read_body
+from api.errors import INTERNAL, Failure, failure_of
+from api.keep_alive import KeepAlive
+from api.model_names import ModelNames
+from api.slow_client import SlowClient
+from api.telemetry import RequestTelemetry
+from commands.answer_request import AnswerRequest, AnswerRequestHandler, Running
+from domain.errors import AggregatorError, ProviderError, UnsupportedParameter
+from domain.ids import RequestId
+from domain.money import usd
+from domain.upstream import ProviderCall, ReplyPiece
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+SLOW_CLIENT_S = 30.0
+"""A client that takes nothing for so long is not served any further; its request is still accounted."""
+KEEP_ALIVE_S = 7.5
+"""No stream is silent for longer than twice that, 15 s: proxies cut connections that seem dead."""
+KEEP_ALIVE = b": keep-alive\n\n"
+
+JSON = (b"content-type", b"application/json")
+EVENT_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+logger = structlog.get_logger()
+
+
+class Checks(Protocol):
+    """The side of a dialect that admission needs."""
+
+    def check(self, body: bytes) -> ClientRequest: ...
+
+
+@dataclass(frozen=True)
+class AiParts:
+    """What all AI routes share. `new_request_id` mints `req_…` ids."""
+
+    authenticator: Authenticator
+    models: ModelNames
+    answer_request: AnswerRequestHandler
+    telemetry: RequestTelemetry
+    new_request_id: Callable[[], RequestId]
+
+
+class AiEndpoint:
+    """One route: `dialect` checks what it is sent, `errors` is how its clients want to be told."""
+
+    def __init__(self, parts: AiParts, dialect: Checks, errors: ErrorFormat) -> None:
+        self._parts = parts
+        self._dialect = dialect
+        self._errors = errors
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        started_s = time.perf_counter()
+        request_id = self._parts.new_request_id()
+        try:
+            command = await self._command(scope, receive, request_id, started_s)
+            running = await self._admitted(command)
+        except ClientGone:
+            return
+        except Exception as error:
+            await self._refuse(send, request_id, failure_from(error))
+            return
+        await _Answer(self._parts, self._errors, running, receive, send).run()
+
+    async def _command(self, scope: Any, receive: Receive, request_id: RequestId, started_s: float) -> AnswerRequest:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        caller: Caller = await self._parts.authenticator.admit(headers)
+        request = self._dialect.check(await read_body(receive, headers))
+        now = datetime.now(UTC)
+        model, price = self._parts.models.find(request.model, now, request.endpoint)
+        return AnswerRequest(
+            call=ProviderCall(
+                request_id=request_id,
+                endpoint=request.endpoint,
+                upstream_model=model.upstream_model,
+                members=request.members,
+                stream=request.stream,
+                include_usage=request.include_usage,
+                drop_params=request.drop_params,
+                input_estimate=request.input_estimate(),
+                max_output_tokens=request.max_output_tokens(model),
+            ),
+            account_id=caller.account_id,
+            key_id=caller.key_id,
+            user_id=caller.user_id,
+            at=now,
+            started_s=started_s,
+            model=model,
+            price=price,
+            choices=request.choices,
+            input_bound=request.input_bound(model),
+        )
+
+    async def _admitted(self, command: AnswerRequest) -> Running:
+        try:
+            return await self._parts.answer_request.admit(command)
+        except UnsupportedParameter as refused:
+            raise self._parts.models.with_remedy(refused, command.call.endpoint) from None
+
+    async def _refuse(self, send: Send, request_id: RequestId, failure: Failure) -> None:
+        answer = self._errors.whole(failure, request_id)
+        self._parts.telemetry.refused(answer.status)
+        await send_whole(
+            send, answer.status, [*answer.raw_headers, (b"x-request-id", request_id.encode())], answer.body
+        )
+
+
+class _Answer:
+    """One admitted request's way back to the client."""
+
+    def __init__(self, parts: AiParts, errors: ErrorFormat, running: Running, receive: Receive, send: Send) -> None:
+        self._handler = parts.answer_request
+        self._telemetry = parts.telemetry
+        self._errors = errors
+        self._running = running
+        self._receive = receive
+        self._send = send
+        self._slow = SlowClient(SLOW_CLIENT_S)
+        self._alive = KeepAlive(KEEP_ALIVE_S, self._say_alive)
+        self._started = False
+
+    async def run(self) -> None:
+        try:
+            await (self._stream() if self._running.command.call.stream else self._whole())
+        except Exception as error:
+            await self._fail(error)
+        self._telemetry.ended(self._running)
+
+    async def _whole(self) -> None:
+        reply = await self._handler.complete(self._running)
+        headers = [JSON, *self._headers(self._running.end_position), *_cost(self._running)]
+        await send_whole(self._send, 200, headers, reply.body)
+
+    async def _stream(self) -> None:
+        watcher = asyncio.create_task(self._watch())
+        closing = b""
+        try:
+            async with self._slow, self._alive:
+                async for piece in self._handler.stream(self._running):
+                    closing += piece.closing
+                    await self._pass_on(piece)
+                await self._begin()
+                await self._give(_receipt(self._running) + closing, more=False)
+        finally:
+            watcher.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._running.client_gone = True
+
+    async def _pass_on(self, piece: ReplyPiece) -> None:
+        if not self._running.client_gone and piece.data:
+            await self._begin()
+            await self._give(piece.data, more=True)
+
+    async def _say_alive(self) -> None:
+        """A stream that waits for its first piece begins with this: from then on a failure is an event."""
+        if not self._running.client_gone:
+            await self._begin()
+            await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+
+    async def _begin(self) -> None:
+        """The status goes out with the first piece, so that a failure before it has a status of its own."""
+        if not self._started:
+            self._started = True
+            headers = [*EVENT_STREAM, *self._headers(self._running.admitted_position)]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _give(self, data: bytes, *, more: bool) -> None:
+        if self._running.client_gone:
+            return
+        self._alive.said()
+        taken = await self._slow.bounded(self._send({"type": "http.response.body", "body": data, "more_body": more}))
+        if not taken:
+            self._running.client_gone = True
+
+    async def _fail(self, error: Exception) -> None:
+        """Once the stream has begun, an error is an event, and nothing says that all is well."""
+        failure, request_id = failure_from(error), self._running.command.call.request_id
+        if self._started:
+            await self._give(self._errors.event(failure, request_id), more=False)
+            return
+        answer = self._errors.whole(failure, request_id)
+        headers = [*answer.raw_headers, *self._headers(self._running.end_position), *_cost(self._running)]
+        if not isinstance(error, ProviderError) or (self._running.end and self._running.end.cost_nanos):
+            headers.append((b"x-should-retry", b"false"))
+        await send_whole(self._send, answer.status, headers, answer.body)
+
+    def _headers(self, position: int) -> list[tuple[bytes, bytes]]:
+        command = self._running.command
+        headers = [
+            (b"x-request-id", command.call.request_id.encode()),
+            (b"x-agg-provider", command.model.provider.encode()),
+            (b"x-agg-model", command.model.model.encode()),
+            (b"x-agg-cache", b"bypass"),
+            (b"x-agg-attempts", b"1"),
+            (b"x-agg-position", b"REQ:%d" % position),
+        ]
+        if dropped := self._running.prepared.dropped:
+            headers.append((b"x-agg-dropped", ", ".join(dropped).encode("ascii", "replace")))
+        return headers
+
+
+def failure_from(error: Exception) -> Failure:
+    """What nobody expected is logged, and told without internals."""
+    if isinstance(error, AggregatorError):
+        return failure_of(error)
+    logger.error("ai_request_failed", exc_info=error)
+    return INTERNAL
+
+
+def _cost(running: Running) -> list[tuple[bytes, bytes]]:
+    return [(b"x-agg-cost-usd", usd(running.end.cost_nanos).encode())] if running.end else []
+
+
+def _receipt(running: Running) -> bytes:
+    """What headers cannot say before the end, as comments that clients pass over."""
+    cost = usd(running.end.cost_nanos) if running.end else "unknown"
+    return f": x-agg-cost-usd: {cost}\n: x-agg-position: REQ:{running.end_position}\n\n".encode()
+
+
+async def send_whole(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

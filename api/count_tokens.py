@@ -1,0 +1,58 @@
+"""POST /messages/count_tokens: what an input has, by the provider's own count. Free, so nothing is recorded."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from adapters.dialects.messages.dialect import MessagesDialect
+from api.ai_endpoint import JSON, AiParts, Send, failure_from, send_whole
+from api.ai_errors import ErrorFormat
+from api.body import ClientGone, Receive, read_body
+from domain.errors import UnsupportedParameter
+from domain.ids import RequestId
+from domain.ports import Provider
+from domain.upstream import ProviderCall
+
+
+class CountTokensEndpoint:
+    def __init__(
+        self, parts: AiParts, providers: Mapping[str, Provider], dialect: MessagesDialect, errors: ErrorFormat
+    ) -> None:
+        self._parts = parts
+        self._providers = providers
+        self._dialect = dialect
+        self._errors = errors
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        request_id = self._parts.new_request_id()
+        ident = (b"x-request-id", request_id.encode())
+        try:
+            body = self._dialect.counted(await self._count(scope, receive, request_id))
+        except ClientGone:
+            return
+        except Exception as error:
+            answer = self._errors.whole(failure_from(error), request_id)
+            await send_whole(send, answer.status, [*answer.raw_headers, ident], answer.body)
+            return
+        await send_whole(send, 200, [JSON, ident], body)
+
+    async def _count(self, scope: Any, receive: Receive, request_id: RequestId) -> int:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        await self._parts.authenticator.admit(headers)
+        request = self._dialect.check_count(await read_body(receive, headers))
+        model, _ = self._parts.models.find(request.model, datetime.now(UTC), request.endpoint)
+        call = ProviderCall(
+            request_id=request_id,
+            endpoint=request.endpoint,
+            upstream_model=model.upstream_model,
+            members=request.members,
+            stream=False,
+            include_usage=False,
+            drop_params=request.drop_params,
+            input_estimate=request.input_estimate(),
+            max_output_tokens=request.max_output_tokens(model),
+        )
+        try:
+            return await self._providers[model.provider].count_tokens(call)
+        except UnsupportedParameter as refused:
+            raise self._parts.models.with_remedy(refused, request.endpoint) from None
