@@ -16,7 +16,7 @@ import uvloop
 
 from bench.gateway import balance_nanos, gateway, settled
 from bench.hotspots import Hotspot, record
-from bench.measure import KINDS, STREAMS, Meter, Scenario
+from bench.measure import KINDS, PACED, STREAMS, Meter, Scenario
 from bench.mock_upstream import CHUNKS, INPUT_TOKENS
 from bench.peers import PEERS
 from bench.processes import Cores, Failed, cpu_s, family, rss_mb
@@ -62,7 +62,7 @@ def scenarios(options: argparse.Namespace) -> list[Scenario]:
     """A stream that lasts half a second, one at a time, says nothing: too few fit into the time."""
     kinds = [kind for kind in KINDS if options.streams or kind not in STREAMS]
     both = [Scenario(kind, concurrency) for kind in kinds for concurrency in options.concurrency]
-    return [scenario for scenario in both if scenario.kind != "paced" or scenario.concurrency > 1]
+    return [scenario for scenario in both if scenario.kind not in PACED or scenario.concurrency > 1]
 
 
 class Bench:
@@ -118,6 +118,8 @@ class Bench:
         subject.rss_before_mb = rss_mb(family(target.pids))
         subject.idle_percent = idle_percent(target)
         for scenario in self._scenarios:
+            if scenario.kind == "translated" and target.messages_path is None and target.name != "mock":
+                continue
             say(f"{target.name}: {scenario.title}")
             subject.measurements.append(self._meter.measure(target, scenario))
         subject.rss_after_mb = rss_mb(family(target.pids))

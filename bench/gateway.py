@@ -81,6 +81,7 @@ def _target(ready: Ready, port: int, cores: Cores) -> Target:
     return Target(
         name="gateway",
         port=port,
+        messages_path="/v1/messages",
         headers={"authorization": f"Bearer {ready.api_key}"},
         pids=measured,
         beside=groups,

@@ -19,6 +19,7 @@ from bench.mock_upstream import CHUNKS, MARK
 PATIENCE_S = 60.0
 """How long the last answers may take."""
 QUOTED_BYTES = 160
+USAGE_WORDS = (b'"completion_tokens"', b'"output_tokens"')
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
     body: str
     concurrency: int
-    stream: bool
+    end: str
     seconds: float
     warmup_s: float
     requests: int | None = None
@@ -127,7 +128,7 @@ class Client(asyncio.Protocol):
         if phase is None:
             return
         now = perf_counter()
-        wrong = what_is_wrong(self._parser.get_status_code(), b"".join(self._body), stream=self._spec.stream)
+        wrong = what_is_wrong(self._parser.get_status_code(), b"".join(self._body), end=self._spec.end)
         if wrong:
             phase.failures[wrong] += 1
         else:
@@ -157,13 +158,13 @@ class Client(asyncio.Protocol):
             self._idle.set_result(None)
 
 
-def what_is_wrong(status: int, body: bytes, *, stream: bool) -> str:
-    """Nothing, or in a few words why this is not the upstream's complete answer with its usage."""
+def what_is_wrong(status: int, body: bytes, *, end: str) -> str:
+    """Nothing, or in a few words why this is not the upstream's complete answer, with its usage and its `end`."""
     if status != 200:
         return f"status {status}: {body[:QUOTED_BYTES].decode(errors='replace')}"
-    if body.count(MARK.encode()) != CHUNKS or b'"completion_tokens"' not in body:
+    if body.count(MARK.encode()) != CHUNKS or not any(word in body for word in USAGE_WORDS):
         return f"incomplete: {body[-QUOTED_BYTES:].decode(errors='replace')}"
-    if stream and not body.endswith(b"data: [DONE]\n\n"):
+    if not body.endswith(end.encode()):
         return f"no end mark: {body[-QUOTED_BYTES:].decode(errors='replace')}"
     return ""
 

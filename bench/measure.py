@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from bench.load import Seen, Spec
+from bench.mock_upstream import CHUNKS
 from bench.processes import ROOT, Cores, Failed, cpu_s, family, plain_environment, python
 from bench.target import MODEL, Target
 
@@ -13,13 +14,20 @@ WARMUP_S = 1.5
 PACED_MS = 10
 THINK_MS = 50
 """Of a provider, so that a few at a time leave the cores free: `added` is then the gateway, not the waiting line."""
-PROMPTS = {"thinking": f" think_ms={THINK_MS}", "paced": f" interval_ms={PACED_MS}"}
-STREAMS = {"burst", "paced"}
+PROMPTS = {
+    "thinking": f" think_ms={THINK_MS}",
+    "paced": f" interval_ms={PACED_MS}",
+    "translated": f" interval_ms={PACED_MS}",
+}
+PACED = {"paced", "translated"}
+STREAMS = {"burst", *PACED}
+CHAT_END, MESSAGES_END = "data: [DONE]\n\n", 'data: {"type":"message_stop"}\n\n'
 KINDS = {
     "plain": "plain",
     "thinking": f"plain, answered after about {THINK_MS} ms",
     "burst": "stream, 50 chunks in a burst",
     "paced": f"stream, 50 chunks {PACED_MS} ms apart",
+    "translated": f"stream, 50 chunks {PACED_MS} ms apart, asked for as Anthropic's messages",
 }
 
 
@@ -49,6 +57,11 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     added_p50_ms: float | None = None
     added_p99_ms: float | None = None
     beside_us: dict[str, float] = {}
+
+    @property
+    def chunk_us(self) -> float | None:
+        """CPU a chunk, where there are any."""
+        return self.cpu_us / CHUNKS if self.kind in STREAMS else None
 
     @property
     def scenario(self) -> Scenario:
@@ -96,15 +109,22 @@ class Meter:
     def _spec(self, target: Target, scenario: Scenario, requests: int | None) -> Spec:
         return Spec(
             port=target.port,
-            path=target.path,
+            path=(target.messages_path if scenario.kind == "translated" else None) or target.path,
             headers=target.headers,
             body=request_body(scenario.kind),
             concurrency=scenario.concurrency,
-            stream=scenario.kind in STREAMS,
+            end=_end(target, scenario),
             seconds=self._seconds,
             warmup_s=min(WARMUP_S, self._seconds),
             requests=requests,
         )
+
+
+def _end(target: Target, scenario: Scenario) -> str:
+    """What a whole answer ends with."""
+    if scenario.kind not in STREAMS:
+        return ""
+    return MESSAGES_END if scenario.kind == "translated" and target.messages_path else CHAT_END
 
 
 def request_body(kind: str) -> str:
@@ -115,7 +135,9 @@ def request_body(kind: str) -> str:
         "max_tokens": 100,
     }
     if kind in STREAMS:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body |= {"stream": True}
+    if kind in ("burst", "paced"):
+        body |= {"stream_options": {"include_usage": True}}
     return msgspec.json.encode(body).decode()
 
 

@@ -83,6 +83,7 @@ def _scenarios(report: Report) -> Iterable[str]:
                 "",
                 "req/s",
                 "CPU µs",
+                "a chunk",
                 "req/s per core",
                 "p50 ms",
                 "p99 ms",
@@ -92,7 +93,7 @@ def _scenarios(report: Report) -> Iterable[str]:
                 "beside µs",
             ],
             [_row(measurement) for measurement in measurements],
-            (0, 9),
+            (0, 10),
         )
         for measurement in measurements:
             for failure, count in measurement.failures.items():
@@ -104,7 +105,8 @@ def _row(m: Measurement) -> list[str]:
     beside = ", ".join(f"{name} {us:.0f}" for name, us in m.beside_us.items())
     times = [f"{m.p50_ms:.2f}", f"{m.p99_ms:.2f}", _signed(m.added_p50_ms), _signed(m.added_p99_ms)]
     first = f"{m.first_p50_ms:.2f}"
-    return [m.target, f"{m.rate:,.0f}", f"{m.cpu_us:,.0f}", f"{m.rate_per_core:,.0f}", *times, first, beside]
+    chunk = "" if m.chunk_us is None else f"{m.chunk_us:.1f}"
+    return [m.target, f"{m.rate:,.0f}", f"{m.cpu_us:,.0f}", chunk, f"{m.rate_per_core:,.0f}", *times, first, beside]
 
 
 def _signed(value: float | None) -> str:

@@ -18,12 +18,14 @@ MODEL = "gpt-4o-mini"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """`pids` are measured; `beside` are those that work for it, by name."""
+    """`pids` are measured; `beside` are those that work for it, by name. `messages_path` is where it takes Anthropic's
+    messages, so that it must translate."""
 
     name: str
     version: str = ""
     port: int
     path: str = "/v1/chat/completions"
+    messages_path: str | None = None
     headers: dict[str, str] = {}
     pids: set[int]
     beside: dict[str, set[int]] = {}
