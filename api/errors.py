@@ -58,6 +58,8 @@ PASSED_ON = frozenset({400, 404, 408, 409, 413, 415, 422, 429})
 
 ABOUT_US = frozenset({401, 402, 403})
 """What it says of our credentials: to the caller neither its words nor its code may look like ours."""
+ABOUT_OUR_KEY = frozenset({"API_KEY_INVALID", "insufficient_quota"})
+"""Codes for the same: Gemini's with status 400, OpenAI's with 429."""
 NOT_OURS_TO_TELL = "The provider does not accept this gateway's credentials; its operator must correct them."
 
 OPENAI_TYPES = {402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
@@ -101,7 +103,7 @@ def failure_of(error: AggregatorError) -> Failure:
     if isinstance(error, errors.InvalidInput | errors.NotAuthenticated):
         kind = msgspec.structs.replace(kind, code=error.code)
     if isinstance(error, errors.ProviderRefused):
-        if error.status in ABOUT_US:
+        if error.status in ABOUT_US or error.code in ABOUT_OUR_KEY:
             return Failure(kind, NOT_OURS_TO_TELL)
         kind = _passed_on(kind, error)
     if kind.status == INTERNAL.kind.status:

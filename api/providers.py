@@ -33,18 +33,22 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 GOOGLE_AI_URL = "https://generativelanguage.googleapis.com"
 COHERE_URL = "https://api.cohere.com"
 
-CHAT_PASSTHROUGHS: Mapping[Endpoint, Passthrough] = {
+COMPATIBLE_PASSTHROUGHS: Mapping[Endpoint, Passthrough] = {
     "chat.completions": ChatPassthrough(),
     "completions": CompletionsPassthrough(),
 }
 OPENAI = Speech(
-    passthroughs={**CHAT_PASSTHROUGHS, "responses": ResponsesPassthrough()},
+    passthroughs={
+        "chat.completions": ChatPassthrough(own_only=True),
+        "completions": CompletionsPassthrough(),
+        "responses": ResponsesPassthrough(),
+    },
     embeddings_passthrough=EmbeddingsPassthrough(),
     chat=OpenAIChatVocabulary(),
     takes_anything=True,
 )
 COMPATIBLE = Speech(
-    passthroughs=CHAT_PASSTHROUGHS,
+    passthroughs=COMPATIBLE_PASSTHROUGHS,
     embeddings_passthrough=EmbeddingsPassthrough(),
     chat=OpenAIChatVocabulary(strict=False, developer_role=False, max_completion_tokens=False),
     takes_anything=True,

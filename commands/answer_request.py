@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from commands import provider_words
 from commands.credit_leases import CreditLeases, Reservation
 from domain.catalog import Model
 from domain.errors import Busy, ProviderBroken, ProviderError, ProviderRefused, Unavailable
@@ -167,6 +168,7 @@ class AnswerRequestHandler:
             self._give_up(running, usage, is_final=bool(finish_reason))
             raise
         running.upstream_s = time.perf_counter() - sent_s
+        model = model or running.command.call.upstream_model
         await self._end(running, _completed(running, model, finish_reason or "stop", usage, self._clock()))
 
     async def _fail(self, running: Running, error: Exception, usage: Usage | None, *, is_final: bool) -> ProviderError:
@@ -214,8 +216,8 @@ def _completed(running: Running, model: str, finish_reason: str, usage: Usage | 
     return RequestCompleted(
         **_dimensions(running, at),
         **_cost(running, tokens, evidence, usage),
-        upstream_model=model,
-        finish_reason=finish_reason,
+        upstream_model=provider_words.name(model),
+        finish_reason=provider_words.name(finish_reason),
     )
 
 
@@ -231,7 +233,7 @@ def _failed(
         **_cost(running, tokens, evidence, usage),
         upstream_model=running.command.model.upstream_model,
         error_kind=error.kind,
-        message=str(error),
+        message=provider_words.message(str(error)),
         upstream_status=error.status if isinstance(error, ProviderRefused) else None,
     )
 
@@ -264,8 +266,12 @@ def _cost(running: Running, tokens: Tokens, evidence: Evidence, usage: Usage | N
         cost = cost_nanos(tokens, price.rates)
         if evidence == "estimated":
             cost = min(cost, held)
-    raw = usage.raw if usage else msgspec.Raw(b"null")
-    return {"cost_nanos": cost, "evidence": evidence, "tokens": tokens, "usage": raw}
+    return {
+        "cost_nanos": cost,
+        "evidence": evidence,
+        "tokens": tokens,
+        "usage": provider_words.report(usage),
+    }
 
 
 def _dimensions(running: Running, at: datetime) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 A dialect (`adapters/dialects`) reads a client's words into a `ChatAsk`; a vendor's vocabulary (`adapters/providers`)
 writes them for its provider. What a provider cannot express is refused by the client's own name for it, or dropped
-and told, if the client said so (`Expressible`). Nothing is dropped silently.
+and told, if the client said so (`Expressible`). Nothing that would change the answer is dropped silently; `HINTS`, and
+marks of what to cache, are passed over where the provider has no use for them.
 """
 
-from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Literal, NoReturn, TypeAlias
 
 import msgspec
 
@@ -171,6 +172,14 @@ class ChatAsk(msgspec.Struct, frozen=True, kw_only=True):
     extras: Mapping[str, msgspec.Raw] = {}
     names: Mapping[str, str] = {}
 
+    @property
+    def forces_one_tool(self) -> bool:
+        """Then a model calls this tool and no other: whoever asks for one call at a time gets it."""
+        choice = self.tool_choice
+        if choice is None:
+            return False
+        return choice.mode == "tool" or (choice.mode == "required" and len(self.tools) == 1)
+
 
 class Expressible:
     """Collects, while a provider's request is written, what the provider has no words for.
@@ -195,16 +204,26 @@ class Expressible:
             name, f"{name}: {why}; leave it out, or send `drop_params: true`.", capability=option
         )
 
-    def refuse_content(self, place: str, kind: str, why: str) -> None:
+    def refuse_names(self, turns: Sequence[Turn], why: str) -> None:
+        """For a provider that cannot be told who of several users, or assistants, speaks."""
+        if any(turn.name is not None for turn in turns):
+            self.refuse("name", why)
+
+    def refuse_details(self, turns: Sequence[Turn], why: str) -> None:
+        """For a provider that cannot be told how closely to look at an image. `auto` tells nothing."""
+        if any(_is_detailed(part) for turn in turns for part in turn.parts):
+            self.refuse("detail", why)
+
+    def refuse_content(self, place: str, kind: str, why: str) -> NoReturn:
         """Part of the conversation itself, at `messages[0].content[1]`: never left out, whatever the client allowed.
         `kind` is the capability that is missing: `image document audio tools …`."""
         raise UnsupportedParameter(place, f"{place}: {why}.", capability=kind)
 
     def refuse_unless(self, ask: ChatAsk, supported: frozenset[str]) -> None:
-        """Every option that was said and is not among `supported`, and every extra."""
+        """Every option that was said and is neither among `supported` nor a hint, and every extra."""
         for option in OPTIONS:
             said = getattr(ask, option)
-            if option not in supported and said is not None and said != ():
+            if option not in supported | HINTS and said is not None and said != ():
                 self.refuse(option, f"{self._provider} has no such parameter")
         for name in ask.extras:
             if name not in supported:
@@ -216,3 +235,12 @@ OPTIONS = tuple(
     for name in ChatAsk.__struct_fields__
     if name not in ("model", "turns", "stream", "output_bound", "extras", "names")
 )
+HINTS = frozenset({"user", "metadata", "prompt_cache_key"})
+"""Options that change nothing of an answer, only who is blamed, what is filed and what is found in a cache: every
+client of some kind sends them, so a provider without a place for them is not told, and the client is not refused."""
+
+
+def _is_detailed(part: Part) -> bool:
+    if isinstance(part, ToolResult):
+        return any(_is_detailed(inner) for inner in part.parts)
+    return isinstance(part, Image) and part.detail not in (None, "auto")

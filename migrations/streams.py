@@ -1,16 +1,22 @@
 """The streams of the log, declared. Applying them again changes nothing; a setting is never taken back.
 
 `EVT` and `REQ` keep everything for ever and refuse deletion: that cannot be undone, on purpose. `TMR` stands alone
-because allowing schedules makes a stream purgeable. `KEYS` holds one message per data key and is the only one from
-which something can be erased; it has no direct reads, so that an erased key is never served by a follower.
+because allowing schedules makes a stream purgeable. `KEYS` holds one message per data key and is the one from
+which a person's data can be erased; it has no direct reads, so that an erased key is never served by a follower.
+`IDEM` forgets a message after a day, and no sooner: when it is full it takes no new keys. A follower's answer about a
+key could be an old one, so it has no direct reads either.
 """
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
+from domain.idempotency import KEPT_S
+
 DUPLICATE_WINDOW_S = 120.0
+MAX_IDEMPOTENCY_MESSAGES = 5_000_000
+"""A server keeps about 350 bytes of each in memory."""
 
 
 def streams() -> list[StreamConfig]:
@@ -19,6 +25,15 @@ def streams() -> list[StreamConfig]:
         _stream("REQ", ["req.>"], deny_delete=True, deny_purge=True, allow_direct=True),
         _stream("TMR", ["tmr.set.>", "tmr.due.>"], allow_msg_schedules=True, allow_direct=True),
         _stream("KEYS", ["keys.>"], max_msgs_per_subject=1, allow_direct=False),
+        _stream(
+            "IDEM",
+            ["idem.>"],
+            max_msgs_per_subject=1,
+            max_msgs=MAX_IDEMPOTENCY_MESSAGES,
+            discard=DiscardPolicy.NEW,
+            max_age=float(KEPT_S),
+            allow_direct=False,
+        ),
     ]
 
 

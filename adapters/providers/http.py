@@ -7,10 +7,12 @@ connection at once (docs/decisions/0003-provider-http-client.md).
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import aiohttp
 from yarl import URL
 
+from adapters.providers.retry_after import retry_after_s
 from adapters.providers.vocabulary import ErrorInAnswer, VendorError
 from domain.errors import ProviderBroken, ProviderError, ProviderRefused, ProviderTimeout, ProviderUnreachable
 
@@ -95,14 +97,18 @@ class ProviderHttp:
             raise self._translated(error) from error
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        """Counted as it comes: what a compressed body grows to stands nowhere before."""
+        too_large = ProviderBroken(self.provider, "The provider's answer is larger than 64 MiB.")
         if (answer.content_length or 0) > MAX_BODY_BYTES:
-            raise ProviderBroken(self.provider, "The provider's answer is larger than 64 MiB.")
-        body = await answer.content.read(MAX_BODY_BYTES + 1) if answer.content_length is None else await answer.read()
-        while len(body) <= MAX_BODY_BYTES and (more := await answer.content.read(MAX_BODY_BYTES)):
-            body += more
-        if len(body) > MAX_BODY_BYTES:
-            raise ProviderBroken(self.provider, "The provider's answer is larger than 64 MiB.")
-        return body
+            raise too_large
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in answer.content.iter_any():
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
+                raise too_large
+            pieces.append(piece)
+        return b"".join(pieces)
 
     async def _refusal(self, answer: aiohttp.ClientResponse) -> ProviderRefused:
         said = f"The provider answered with status {answer.status}."
@@ -111,9 +117,9 @@ class ProviderHttp:
             self.provider,
             self.without_secrets(error.message or said),
             status=answer.status,
-            error_type=error.error_type,
-            code=error.code,
-            retry_after_s=_retry_after_s(answer.headers) or error.retry_after_s,
+            error_type=error.error_type and self.without_secrets(error.error_type),
+            code=error.code and self.without_secrets(error.code),
+            retry_after_s=retry_after_s(answer.headers, datetime.now(UTC)) or error.retry_after_s,
         )
 
     def without_secrets(self, message: str) -> str:
@@ -136,12 +142,3 @@ class ProviderHttp:
         if isinstance(error, aiohttp.ClientResponseError):
             return ProviderBroken(self.provider, "The provider's answer is not valid HTTP.")
         return ProviderBroken(self.provider, "The connection to the provider was lost.")
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return float(milliseconds) / 1000
-        return float(headers["retry-after"])
-    except (KeyError, ValueError):
-        return None

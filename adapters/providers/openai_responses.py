@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from adapters.providers.openai_chat.foreign import without_foreign
 from adapters.providers.sse import END_MARK
 from adapters.providers.vocabulary import ErrorInAnswer
 from domain.pricing import Tokens
@@ -119,6 +120,8 @@ class ResponsesPassthrough:
         members = {name: value for name, value in call.members.items() if bytes(value) != b"null"}
         members["model"] = msgspec.Raw(msgspec.json.encode(call.upstream_model))
         members["store"] = msgspec.Raw(b"false")
+        if asked := members.get("input"):
+            members["input"] = without_foreign(asked)
         return msgspec.json.encode(members)
 
     def reply(self, body: bytes, call: ProviderCall) -> Reply:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 END_MARK = b"[DONE]"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventTooLarge(Exception):
@@ -13,14 +14,16 @@ class EventTooLarge(Exception):
 async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
     """The data of the events that each chunk completes, in order. Comments are passed over.
 
-    Several data lines of an event are joined by a newline. What stands after the last blank line is no event, but
-    for an end mark. Raises EventTooLarge above `MAX_EVENT_BYTES`.
+    Several data lines of an event are joined by a newline; CR, LF and CRLF end a line alike. What stands after the
+    last blank line is no event, but for an end mark. Raises EventTooLarge above `MAX_EVENT_BYTES`.
     """
-    buffer = b""
+    buffer, after_cr = b"", False
     async for chunk in chunks:
-        buffer += chunk
-        if b"\r" in buffer:
-            buffer = buffer.replace(b"\r\n", b"\n")
+        if after_cr or b"\r" in chunk:
+            buffer += _lines_ended_alike(chunk, after_cr)
+            after_cr = (chunk or b"\r").endswith(b"\r")
+        else:
+            buffer += chunk
         *blocks, buffer = buffer.split(b"\n\n")
         if complete := [data for block in blocks if (data := _data_of(block)) is not None]:
             yield complete
@@ -30,8 +33,15 @@ async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
         yield [END_MARK]
 
 
+def _lines_ended_alike(chunk: bytes, after_cr: bool) -> bytes:
+    """An LF at its beginning may be the second half of a line end."""
+    rest = chunk.removeprefix(b"\n") if after_cr else chunk
+    return rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
 def _data_of(block: bytes) -> bytes | None:
     if block.startswith(b"data: ") and b"\n" not in block:
         return block[6:]
-    lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
+    lines = block.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    lines = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None

@@ -9,6 +9,9 @@ from domain.answer import AnswerEvent
 from domain.chat import ChatAsk, Expressible
 from domain.embedding import EmbeddingAsk, Embeddings
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes from outside may raise."""
+
 
 class ErrorInAnswer(Exception):
     """An answer with a good status that is an error, or is not readable. `str()` is the provider's own message."""

@@ -40,11 +40,13 @@ class ModelsController(Controller):
 
 
 def _shown(model: Model) -> dict[str, Any]:
+    """`abilities`, because to Anthropic's clients `capabilities` are an object of another kind."""
     price = model.price_at(now())
     return {
         "id": model.model,
         "object": "model",
         "type": "model",
+        "lifecycle": "active",
         "display_name": model.model,
         "created_at": model.listed_at or NEVER,
         "created": int(model.listed_at.timestamp()) if model.listed_at else 0,
@@ -54,7 +56,7 @@ def _shown(model: Model) -> dict[str, Any]:
         "context_length": model.context_length,
         "max_output_tokens": model.max_output_tokens,
         "input_modalities": model.input_modalities,
-        "capabilities": model.capabilities,
+        "abilities": model.capabilities,
         "pricing": _pricing(price) if price is not None else None,
     }
 

@@ -17,6 +17,14 @@ def client_of(base_url: str, credential: str = "") -> httpx.Client:
     return httpx.Client(base_url=base_url, headers=headers, trust_env=False, timeout=30)
 
 
+def is_ready(base_url: str) -> bool:
+    with client_of(base_url) as client:
+        try:
+            return client.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
 @dataclass
 class Person:
     """`tokens` is what registering answered."""

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.people import PASSWORD, client_of, make_key, register
+from tests.e2e.people import PASSWORD, client_of, is_ready, make_key, register
 from tests.e2e.running import Beside, Program, running_beside, until
 
 FAR_FUTURE = 10**12
@@ -21,14 +21,6 @@ def second(program: Program) -> Generator[Beside, None, None]:
         until(lambda: not api.is_running or is_ready(api.base_url))
         assert api.is_running, api.said
         yield api
-
-
-def is_ready(base_url: str) -> bool:
-    with client_of(base_url) as client:
-        try:
-            return client.get("/health/ready").status_code == 200
-        except httpx.TransportError:
-            return False
 
 
 def post(base_url: str, path: str, body: dict[str, Any], credential: str = "") -> httpx.Response:

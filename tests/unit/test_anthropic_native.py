@@ -130,9 +130,8 @@ def test_a_stream_has_ended_with_its_last_event_only() -> None:
 
 
 def test_usage_is_what_was_said_last_of_each_member() -> None:
-    *before, last, _ = read(EVENTS)
+    *_, last, _ = read(EVENTS)
 
-    assert [piece.usage for piece in before] == [None] * len(before)
     assert last.usage is not None
     assert json.loads(bytes(last.usage.raw)) == {
         "input_tokens": 8,
@@ -141,6 +140,14 @@ def test_usage_is_what_was_said_last_of_each_member() -> None:
         "service_tier": "standard",
     }
     assert last.usage.tokens == Tokens(input=8, cached_input=2, output=12)
+
+
+def test_the_beginning_tells_all_that_is_known_of_a_stream_that_is_cut() -> None:
+    start, *between, _, _ = read(EVENTS)
+
+    assert start.usage is not None
+    assert start.usage.tokens == Tokens(input=3, cached_input=2, output=1)
+    assert [piece.usage for piece in between] == [None] * len(between)
 
 
 def test_the_model_the_reason_and_what_was_written_are_seen() -> None:

@@ -153,10 +153,7 @@ def test_newer_models_are_not_asked_to_sample(model: str, option: str, value: fl
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logit_bias": msgspec.Raw(b'{"7":1}')}, "logit_bias"),
         ({"verbosity": "low"}, "verbosity"),
-        ({"prompt_cache_key": "k"}, "prompt_cache_key"),
         ({"stop": ("END", " \n")}, "stop"),
-        ({"metadata": msgspec.Raw(b'{"team":"a"}')}, "metadata"),
-        ({"metadata": msgspec.Raw(b'{"user_id":7}')}, "metadata"),
         ({"service_tier": "flex"}, "service_tier"),
         ({"extras": {"speed": msgspec.Raw(b'"fast"')}}, "speed"),
         ({"extras": {"mcp_servers": msgspec.Raw(b"[]")}}, "mcp_servers"),
@@ -174,6 +171,12 @@ def test_stop_sequences_with_a_word_remain_when_others_are_dropped() -> None:
 
 def test_metadata_may_name_the_user() -> None:
     assert body(metadata=msgspec.Raw(b'{"user_id":"u1"}'))["metadata"] == {"user_id": "u1"}
+
+
+@pytest.mark.parametrize("metadata", [b'{"team":"a"}', b'{"user_id":7}', b"{}"])
+def test_other_metadata_and_where_to_look_in_a_cache_are_passed_over(metadata: bytes) -> None:
+    assert body(metadata=msgspec.Raw(metadata), prompt_cache_key="k") == body()
+    assert body(metadata=msgspec.Raw(metadata), user="u1")["metadata"] == {"user_id": "u1"}
 
 
 @pytest.mark.parametrize("name", ["thinking", "cache_control"])

@@ -277,4 +277,16 @@ def test_what_admission_must_know_is_found() -> None:
     assert (request.stream, request.include_usage, request.drop_params) == (True, True, False)
     assert (request.choices, request.entries, request.images) == (3, 2, 0)
     assert request.body_bytes == len(body(**SAID))
-    assert request.text_bytes == len("Hello")
+    assert request.text_bytes == len("Hello") + len(request.members["tools"])
+
+
+@pytest.mark.parametrize("ttl", [None, "30m"])
+def test_a_cache_is_kept_as_long_as_is_priced(ttl: str | None) -> None:
+    mark = {"mode": "explicit", "ttl": ttl}
+
+    assert check(body(prompt_cache_options={"ttl": ttl})).entries == 1
+    assert check(with_part({"type": "text", "text": "a", "prompt_cache_breakpoint": mark})).entries == 1
+    long = {"mode": "explicit", "ttl": "12h"}
+    marked = with_part({"type": "text", "text": "a", "prompt_cache_breakpoint": long})
+    assert refusal_of(body(prompt_cache_options=long)).field == "prompt_cache_options.ttl"
+    assert refusal_of(marked).field == "messages[0].content[0].prompt_cache_breakpoint.ttl"

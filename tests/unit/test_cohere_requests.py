@@ -126,14 +126,13 @@ def test_coheres_own_parameters_go_through_as_they_are() -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"n": 2}, "n"),
-    ({"user": "u"}, "user"),
-    ({"metadata": msgspec.Raw(b"{}")}, "metadata"),
     ({"logit_bias": msgspec.Raw(b"{}")}, "logit_bias"),
     ({"parallel_tool_calls": False}, "parallel_tool_calls"),
     ({"logprobs": True, "top_logprobs": 3}, "top_logprobs"),
     ({"service_tier": "flex"}, "service_tier"),
     ({"verbosity": "low"}, "verbosity"),
-    ({"prompt_cache_key": "k"}, "prompt_cache_key"),
+    ({"tool_choice": ToolChoice(mode="required")}, "tool_choice"),
+    ({"reasoning": Reasoning(effort="heroic")}, "reasoning"),
     ({"stop": tuple("abcdef")}, "stop"),
     ({"top_k": 501}, "top_k"),
     ({"presence_penalty": -0.5}, "presence_penalty"),
@@ -155,6 +154,10 @@ def test_what_cohere_lacks_is_refused_by_the_clients_name_or_dropped_and_told(
     assert (refused.field, refused.capability) == ("theirs", option)
     assert not {option, "p", "k", "stop_sequences"} & msgspec.json.decode(COHERE.request_body(asked, allowed)).keys()
     assert allowed.dropped == ["theirs"]
+
+
+def test_who_asks_and_what_is_filed_is_passed_over() -> None:
+    assert body(ask(user="me", metadata=msgspec.Raw(b'{"a":"b"}'), prompt_cache_key="k")) == body(ask())
 
 
 def test_options_that_ask_for_what_cohere_does_anyway_are_left_out() -> None:

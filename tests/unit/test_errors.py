@@ -99,8 +99,9 @@ def test_openai_clients_learn_of_a_bad_parameter_by_400() -> None:
     }
 
 
-def test_a_providers_complaint_about_our_credentials_is_not_the_callers() -> None:
-    refusal = errors.ProviderRefused("sim", "Incorrect API key: sk-…", status=401, code="invalid_api_key")
+@pytest.mark.parametrize(("status", "code"), [(401, "invalid_api_key"), (400, "API_KEY_INVALID")])
+def test_a_providers_complaint_about_our_credentials_is_not_the_callers(status: int, code: str) -> None:
+    refusal = errors.ProviderRefused("sim", "Incorrect API key: sk-…", status=status, code=code)
 
     failure = http.failure_of(refusal)
 

@@ -133,12 +133,13 @@ REFUSED: list[tuple[str, Any]] = [
     ("parallel_tool_calls", False),
     ("stop", ("a", "b", "c", "d", "e", "f")),
     ("service_tier", "flex"),
-    ("user", "me"),
-    ("metadata", msgspec.Raw(b"{}")),
     ("logit_bias", msgspec.Raw(b"{}")),
     ("verbosity", "low"),
-    ("prompt_cache_key", "k"),
 ]
+
+
+def test_who_asks_and_what_is_filed_is_passed_over() -> None:
+    assert written(user="me", metadata=msgspec.Raw(b'{"a":"b"}'), prompt_cache_key="k") == written()
 
 
 @pytest.mark.parametrize(("option", "value"), REFUSED)
@@ -230,3 +231,10 @@ def test_thoughts_that_a_model_cannot_think_or_leave_are_refused(model: str, ask
         thinking(model, **asked)
 
     assert refusal.value.capability == "reasoning"
+
+
+@pytest.mark.parametrize("choice", [ToolChoice(mode="tool", name="clock"), ToolChoice(mode="required")])
+def test_one_call_at_a_time_is_what_a_forced_tool_gives_anyway(choice: ToolChoice) -> None:
+    forced = written(tools=(Tool(name="clock"),), tool_choice=choice)
+
+    assert written(tools=(Tool(name="clock"),), tool_choice=choice, parallel_tool_calls=False) == forced

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
+from anthropic.types import ModelInfo as AnthropicModel
 from openai.types import Model as OpenAIModel
 
 from adapters.catalog.file import read_catalog
@@ -28,12 +29,13 @@ async def shown(models: list[Model]) -> dict[str, dict[str, Any]]:
 async def test_every_shipped_model_is_one_of_openais_and_says_what_it_can() -> None:
     for name, model in (await shown(list(MODELS.values()))).items():
         read = OpenAIModel.model_validate(model, strict=True)
+        AnthropicModel.model_validate(model)
 
         assert (read.id, read.object, read.created) == (name, "model", int(NOW.timestamp()))
         assert set(model) == {
             *("id", "object", "created", "owned_by", "provider", "kind", "context_length", "max_output_tokens"),
-            *("input_modalities", "capabilities", "pricing"),
-            *("type", "display_name", "created_at"),
+            *("input_modalities", "abilities", "pricing"),
+            *("type", "lifecycle", "display_name", "created_at"),
         }
 
 
@@ -61,7 +63,7 @@ async def test_what_has_no_price_today_shows_none() -> None:
 async def test_what_embeds_says_so() -> None:
     embedding = (await shown([MODELS["text-embedding-3-small"]]))["text-embedding-3-small"]
 
-    assert (embedding["kind"], embedding["max_output_tokens"], embedding["capabilities"]) == (
+    assert (embedding["kind"], embedding["max_output_tokens"], embedding["abilities"]) == (
         "embedding",
         0,
         ["batch", "dimensions"] if embedding["pricing"]["batch"] else ["dimensions"],

@@ -34,6 +34,10 @@ READINGS = [
     (b"data:a\n\n", [b"a"]),
     (b"data:  a\n\n", [b" a"]),
     (b"data: a\r\n\r\n", [b"a"]),
+    (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+    (b"data: a\rdata: b\r\n\r\n", [b"a\nb"]),
+    (b"data: a\r\n\rdata: b\n\r\n", [b"a", b"b"]),
+    (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
     (b"data: a\ndata: b\n\n", [b"a\nb"]),
     (b"event: x\ndata: a\nid: 1\n\n", [b"a"]),
     (b": comment\n\ndata: a\n\n", [b"a"]),
@@ -64,7 +68,9 @@ async def test_chunk_boundaries_change_nothing(name: str, places: list[int]) -> 
 TEXT = st.binary(max_size=30).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b""))
 
 
-@given(st.lists(st.lists(TEXT, min_size=1, max_size=3)), st.sampled_from([b"\n", b"\r\n"]), st.lists(st.integers(0)))
+@given(
+    st.lists(st.lists(TEXT, min_size=1, max_size=3)), st.sampled_from([b"\n", b"\r\n", b"\r"]), st.lists(st.integers(0))
+)
 async def test_what_was_sent_is_what_is_read(sent: list[list[bytes]], newline: bytes, places: list[int]) -> None:
     raw = b"".join(b"".join(b"data: " + line + newline for line in lines) + newline for lines in sent)
 

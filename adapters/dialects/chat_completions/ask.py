@@ -46,7 +46,7 @@ def read(call: ProviderCall) -> ChatAsk:
         response_format=_response_format(asked.response_format),
         reasoning=None if asked.reasoning_effort is None else Reasoning(effort=asked.reasoning_effort),
         verbosity=asked.verbosity,
-        user=asked.user,
+        user=asked.safety_identifier or asked.user,
         metadata=members["metadata"] if asked.metadata else None,
         prompt_cache_key=asked.prompt_cache_key,
         extras={name: value for name, value in members.items() if not _has_been_read(name, value)},

@@ -27,11 +27,19 @@ class _ImageUrl(msgspec.Struct):
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class _TextPart(msgspec.Struct, tag_field="type", tag="text"):
+class _CacheLifetime(msgspec.Struct):
+    ttl: str | None = None
+
+
+class _Cacheable(msgspec.Struct, kw_only=True):
+    prompt_cache_breakpoint: _CacheLifetime | None = None
+
+
+class _TextPart(_Cacheable, tag_field="type", tag="text"):
     text: str
 
 
-class _ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
+class _ImagePart(_Cacheable, tag_field="type", tag="image_url"):
     image_url: _ImageUrl
 
 
@@ -39,11 +47,11 @@ class _RefusalPart(msgspec.Struct, tag_field="type", tag="refusal"):
     refusal: str
 
 
-class _FilePart(msgspec.Struct, tag_field="type", tag="file"):
+class _FilePart(_Cacheable, tag_field="type", tag="file"):
     file: dict[str, Any]
 
 
-class _AudioPart(msgspec.Struct, tag_field="type", tag="input_audio"):
+class _AudioPart(_Cacheable, tag_field="type", tag="input_audio"):
     input_audio: dict[str, Any]
 
 
@@ -89,6 +97,7 @@ class ChatRequest(msgspec.Struct):
     user: str | None = None
     service_tier: str | None = None
     modalities: list[str] | None = None
+    prompt_cache_options: _CacheLifetime | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 
@@ -116,7 +125,7 @@ def check(body: bytes) -> ClientRequest:
         model=request.model,
         members=members,
         body_bytes=len(body),
-        text_bytes=request.text_bytes,
+        text_bytes=request.text_bytes + len(members.get("tools", b"")),
         stream=bool(request.stream),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         drop_params=bool(request.drop_params),
@@ -136,5 +145,17 @@ def _refuse_what_is_not_priced(request: ChatRequest, members: dict[str, msgspec.
     refuse_dear_tier(request.service_tier)
     if request.modalities and request.modalities != ["text"]:
         raise UnsupportedParameter("modalities", 'modalities: only ["text"] is priced.')
+    _refuse_long_cache(request.prompt_cache_options, "prompt_cache_options")
+    for number, message in enumerate(request.messages):
+        for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            if isinstance(part, _Cacheable):
+                _refuse_long_cache(
+                    part.prompt_cache_breakpoint, f"messages[{number}].content[{index}].prompt_cache_breakpoint"
+                )
     if request.stream_options is not None and not request.stream:
         raise InvalidInput("stream_options: only allowed when `stream` is true.", field="stream_options")
+
+
+def _refuse_long_cache(said: _CacheLifetime | None, place: str) -> None:
+    if said is not None and said.ttl not in (None, "30m"):
+        raise UnsupportedParameter(f"{place}.ttl", f"{place}.ttl: only `30m` is priced.")

@@ -169,6 +169,9 @@ def _image(image: InputImage, place: str) -> Image:
 
 def _document(file: InputFile, place: str) -> Document:
     cache = _cache(file.prompt_cache_breakpoint)
+    if file.detail not in (None, "auto"):
+        field = f"{place}.detail"
+        raise UnsupportedParameter(field, f"{field}: only OpenAI's own models know this for files; leave it out.")
     if file.file_url:
         return Document(url=file.file_url, title=file.filename, cache=cache)
     if not file.file_data:

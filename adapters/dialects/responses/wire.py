@@ -49,6 +49,7 @@ class InputFile(msgspec.Struct, tag_field="type", tag="input_file"):
     file_url: str | None = None
     file_id: str | None = None
     filename: str | None = None
+    detail: str | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 

@@ -103,7 +103,7 @@ def block_of(part: Part, place: str, expressible: Expressible) -> Block | None:
             cache = cache_control(part.cache) if isinstance(part, Text) else None
             return TextBlock(text, cache) if text.strip() else None
         case Thinking(signature=signature):
-            return ThinkingBlock(part.text, signature) if signature else None
+            return ThinkingBlock(part.text, signature) if signature and _is_own(signature) else None
         case RedactedThinking():
             return RedactedThinkingBlock(part.data)
         case Image():
@@ -111,8 +111,9 @@ def block_of(part: Part, place: str, expressible: Expressible) -> Block | None:
         case Document():
             return _document(part, place, expressible)
         case Audio():
-            expressible.refuse_content(place, "audio", "Anthropic's models do not listen; send the words as text")
-            return None
+            return expressible.refuse_content(
+                place, "audio", "Anthropic's models do not listen; send the words as text"
+            )
         case ToolUse():
             return ToolUseBlock(tool_id(part.id), part.name, _input(part, place), cache_control(part.cache))
         case ToolResult():
@@ -128,6 +129,11 @@ def tool_id(ident: str) -> str:
     if _TOOL_ID.fullmatch(ident):
         return ident
     return f"toolu_{hashlib.sha256(ident.encode()).hexdigest()[:24]}"
+
+
+def _is_own(signature: str) -> bool:
+    """Anthropic's are base64; those of another provider have its name and a colon before them."""
+    return ":" not in signature
 
 
 def _image(image: Image, place: str, expressible: Expressible) -> ImageBlock:

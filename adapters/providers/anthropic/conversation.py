@@ -11,7 +11,7 @@ from adapters.providers.anthropic.blocks import (
     ToolResultBlock,
     block_of,
 )
-from domain.chat import Expressible, Image, Part, Text, ToolResult, ToolUse, Turn
+from domain.chat import Expressible, Text, ToolUse, Turn
 from domain.errors import InvalidInput
 
 _SYSTEM_ROLES = ("system", "developer")
@@ -41,10 +41,8 @@ class Conversation:
     def write(self, turns: tuple[Turn, ...]) -> None:
         """Raises InvalidInput and UnsupportedParameter, at the place as a client counts that sends every tool's result
         as a message of its own."""
-        if any(turn.name is not None for turn in turns):
-            self._expressible.refuse("name", "Anthropic has no names for those who speak")
-        if any(_is_detailed(part) for turn in turns for part in turn.parts):
-            self._expressible.refuse("detail", "Anthropic decides itself how closely an image is looked at")
+        self._expressible.refuse_names(turns, "Anthropic has no names for those who speak")
+        self._expressible.refuse_details(turns, "Anthropic decides itself how closely an image is looked at")
         place = 0
         for turn in turns:
             self._write_turn(turn, place)
@@ -107,12 +105,6 @@ class Conversation:
             if block is not None:
                 blocks.append(block)
         return blocks
-
-
-def _is_detailed(part: Part) -> bool:
-    if isinstance(part, ToolResult):
-        return any(_is_detailed(inner) for inner in part.parts)
-    return isinstance(part, Image) and part.detail not in (None, "auto")
 
 
 def _thoughts_first(blocks: list[Block]) -> list[Block]:

@@ -5,8 +5,9 @@ from typing import Annotated
 import msgspec
 
 from adapters.providers.anthropic.errors import read_error
+from adapters.providers.anthropic.foreign import without_foreign
 from adapters.providers.anthropic.usage import overlaid, usage_of
-from adapters.providers.vocabulary import ErrorInAnswer
+from adapters.providers.vocabulary import UNREADABLE, ErrorInAnswer
 from domain.answer import FinishReason
 from domain.upstream import ProviderCall, Reply, ReplyPiece
 
@@ -67,7 +68,6 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
 _decode_count = msgspec.json.Decoder(_Count).decode
 
-_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _READ = "message_start content_block_start content_block_delta content_block_stop message_delta message_stop".split()
 _HEADS = {name: f"event: {name}\ndata: ".encode() for name in [*_READ, "ping"]}
 
@@ -76,7 +76,8 @@ class MessagesPassthrough:
     path = "/v1/messages"
 
     def request_body(self, call: ProviderCall) -> bytes:
-        """What the client sent, for the upstream model. Nulls say nothing and stay out."""
+        """What the client sent, for the upstream model. Nulls say nothing and stay out; so does what another vendor's
+        model said in a way that is its own."""
         return msgspec.json.encode(_members(call))
 
     def reply(self, body: bytes, call: ProviderCall) -> Reply:
@@ -84,7 +85,7 @@ class MessagesPassthrough:
         try:
             str(body, "utf-8")
             message = _decode_message(body)
-        except _BROKEN:
+        except UNREADABLE:
             raise _failure(body) from None
         if message.content is None or bytes(message.error) not in (b"", b"null"):
             raise _failure(body)
@@ -124,7 +125,7 @@ class MessagesReader:
         match event.type:
             case "message_start" if event.message is not None:
                 self._usage = event.message.usage.copy()
-                return ReplyPiece(framed, model=event.message.model or "")
+                return ReplyPiece(framed, model=event.message.model or "", usage=usage_of(self._usage))
             case "content_block_start" if event.content_block is not None:
                 return ReplyPiece(framed, _block_chars(event.content_block))
             case "message_delta":
@@ -152,13 +153,14 @@ class CountTokensPassthrough:
         """The input's tokens. Raises ErrorInAnswer."""
         try:
             return _decode_count(body).input_tokens
-        except _BROKEN:
+        except UNREADABLE:
             raise _failure(body) from None
 
 
 def _members(call: ProviderCall) -> dict[str, msgspec.Raw]:
     members = {name: raw for name, raw in call.members.items() if len(raw) != 4 or bytes(raw) != b"null"}
     members["model"] = msgspec.Raw(msgspec.json.encode(call.upstream_model))
+    members["messages"] = without_foreign(members["messages"])
     return members
 
 
@@ -169,14 +171,14 @@ def _decoded(data: bytes) -> _Event:
         return _decode_event(data)
     except msgspec.ValidationError:
         return _unknown(data)
-    except _BROKEN:
+    except UNREADABLE:
         raise ErrorInAnswer(NOT_READABLE) from None
 
 
 def _unknown(data: bytes) -> _Event:
     try:
         named = _decode_named(data)
-    except _BROKEN:
+    except UNREADABLE:
         raise _failure(data) from None
     if named.type in _READ:
         raise ErrorInAnswer(NOT_READABLE)

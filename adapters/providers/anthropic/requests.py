@@ -105,7 +105,7 @@ def request_body(ask: ChatAsk, expressible: Expressible) -> bytes:
         tool_choice=tool_choice_of(ask, traits, thinking, expressible),
         thinking=thinking,
         output_config=_OutputConfig(effort, output_format) if effort or output_format else None,
-        metadata=_metadata(ask, expressible),
+        metadata=_metadata(ask),
         service_tier=_service_tier(ask, expressible),
         cache_control=_own_cache_control(ask),
     )
@@ -166,15 +166,14 @@ def _stop_sequences(ask: ChatAsk, expressible: Expressible) -> list[str]:
     return sequences
 
 
-def _metadata(ask: ChatAsk, expressible: Expressible) -> _Metadata | None:
-    if ask.metadata is not None and bytes(ask.metadata) != b"{}":
-        try:
-            said = _decode_metadata(ask.metadata)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            expressible.refuse("metadata", "Anthropic knows no metadata but `user_id`")
-        else:
-            return said
-    return _Metadata(ask.user) if ask.user is not None else None
+def _metadata(ask: ChatAsk) -> _Metadata | None:
+    """Of a client's metadata Anthropic knows who the user is, where that is all it says."""
+    if ask.user is not None:
+        return _Metadata(ask.user)
+    try:
+        return _decode_metadata(ask.metadata) if ask.metadata is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _service_tier(ask: ChatAsk, expressible: Expressible) -> str | None:

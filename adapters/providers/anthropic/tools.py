@@ -7,6 +7,7 @@ import msgspec
 from adapters.providers.anthropic.blocks import CacheControl, cache_control
 from adapters.providers.anthropic.models import ModelTraits
 from adapters.providers.anthropic.thinking import Thinking
+from adapters.providers.schemas import described
 from domain.chat import ChatAsk, Expressible, ResponseFormat, Tool
 from domain.errors import InvalidInput
 
@@ -51,9 +52,11 @@ def tools_of(ask: ChatAsk) -> list[ToolParam]:
 def tool_choice_of(
     ask: ChatAsk, traits: ModelTraits, thinking: Thinking | None, expressible: Expressible
 ) -> ToolChoiceParam | None:
-    if not ask.tools:
-        return None
     choice = ask.tool_choice
+    if not ask.tools:
+        if choice is not None and choice.mode in ("required", "tool"):
+            expressible.refuse("tool_choice", "there are no `tools` to choose from")
+        return None
     mode = _CHOICES[choice.mode] if choice else "auto"
     is_forced = mode in ("any", "tool")
     if is_forced and not traits.forces_tools:
@@ -81,9 +84,7 @@ def output_format_of(ask: ChatAsk, expressible: Expressible) -> OutputFormat | N
 
 
 def _output_schema(wanted: ResponseFormat) -> msgspec.Raw:
-    schema = _object(wanted.schema, "response_format.json_schema.schema")
-    if wanted.description is not None:
-        schema.setdefault("description", wanted.description)
+    schema = _object(described(wanted), "response_format.json_schema.schema")
     if wanted.strict is not False:
         _close(schema)
     return msgspec.Raw(msgspec.json.encode(schema))

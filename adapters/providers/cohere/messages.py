@@ -3,7 +3,19 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from domain.chat import Document, Expressible, Image, Part, Refusal, Text, Thinking, ToolResult, ToolUse, Turn
+from domain.chat import (
+    Document,
+    Expressible,
+    Image,
+    Part,
+    RedactedThinking,
+    Refusal,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    Turn,
+)
 
 Json: TypeAlias = dict[str, Any]
 Block: TypeAlias = Callable[[Part], Json | None]
@@ -16,9 +28,9 @@ FAILED = "The tool failed:"
 
 def messages_of(turns: Sequence[Turn], expressible: Expressible) -> list[Json]:
     """Raises UnsupportedParameter. Places are named as if each message were one of the client's, which for OpenAI's
-    format they are. Marks of what to cache stay out, for Cohere caches by itself; so do other providers' signatures."""
-    if any(turn.name is not None for turn in turns):
-        expressible.refuse("name", "Cohere's messages have no names")
+    format they are. Marks of what to cache stay out, for Cohere caches by itself; so do other providers' signatures and
+    the thoughts that they hide."""
+    expressible.refuse_names(turns, "Cohere's messages have no names")
     messages: list[Json] = []
     for turn in turns:
         place = f"messages[{len(messages)}]"
@@ -70,7 +82,8 @@ def _blocks(parts: Iterable[Part], block_of: Block, place: str, expressible: Exp
     """Without empty texts, which say nothing and are refused. Tool calls have a place of their own."""
     blocks: list[Json] = []
     for number, part in enumerate(parts):
-        if isinstance(part, ToolUse) or (isinstance(part, Text | Thinking | Refusal) and not part.text):
+        is_empty = isinstance(part, Text | Thinking | Refusal) and not part.text
+        if is_empty or isinstance(part, ToolUse | RedactedThinking):
             continue
         block = block_of(part)
         if block is None:

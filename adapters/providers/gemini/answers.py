@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import msgspec
 
-from adapters.providers.gemini.errors import UNREADABLE, error_in_answer
+from adapters.providers.gemini.errors import error_in_answer
 from adapters.providers.gemini.models import bare_name
 from adapters.providers.gemini.thinking import OWN_SIGNATURE
 from adapters.providers.gemini.usage import UsageSoFar
-from adapters.providers.vocabulary import ErrorInAnswer
+from adapters.providers.vocabulary import UNREADABLE, ErrorInAnswer
 from domain.answer import (
     AnswerEvent,
     Citation,

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from adapters.providers.gemini.media import audio_part, document_part, document_text, image_part
+from adapters.providers.gemini.media import audio_part, document_parts, document_text, file_part, image_part
 from adapters.providers.gemini.models import signs_thoughts
 from adapters.providers.gemini.thinking import OWN_SIGNATURE
 from domain.chat import (
@@ -107,6 +107,8 @@ class _Conversation:
 
 def write_conversation(ask: ChatAsk, expressible: Expressible) -> Json:
     """`contents` and `systemInstruction`. Raises InvalidInput when nobody but the system says anything."""
+    expressible.refuse_names(ask.turns, "Gemini has no names for those who speak")
+    expressible.refuse_details(ask.turns, "Gemini decides itself how closely an image is looked at")
     conversation = _Conversation(ask, expressible)
     for number, turn in enumerate(ask.turns):
         conversation.take(number, turn)
@@ -128,7 +130,13 @@ def _said(turn: Turn) -> list[Json]:
 
 
 def _parts(parts: Iterable[Part]) -> list[Json]:
-    return [written for part in parts if (written := _part(part)) is not None]
+    written: list[Json] = []
+    for part in parts:
+        if isinstance(part, Document):
+            written += document_parts(part)
+        elif (one := _part(part)) is not None:
+            written.append(one)
+    return written
 
 
 def _part(part: Part) -> Json | None:
@@ -145,8 +153,6 @@ def _part(part: Part) -> Json | None:
             return _own_thought(part)
         case Image():
             return image_part(part)
-        case Document():
-            return document_part(part)
         case Audio():
             return audio_part(part)
         case _:
@@ -192,6 +198,8 @@ def _texts(result: ToolResult) -> Iterable[str]:
             yield part.text
         elif isinstance(part, Document) and part.text is not None:
             yield document_text(part)
+        elif isinstance(part, Document) and part.title:
+            yield part.title
 
 
 def _media_parts(result: ToolResult) -> Iterable[Json]:
@@ -199,4 +207,4 @@ def _media_parts(result: ToolResult) -> Iterable[Json]:
         if isinstance(part, Image):
             yield image_part(part)
         elif isinstance(part, Document) and part.text is None:
-            yield document_part(part)
+            yield file_part(part)

@@ -2,10 +2,11 @@
 
 import msgspec
 
-from adapters.providers.gemini.errors import UNREADABLE, error_in_answer
+from adapters.providers.gemini.errors import error_in_answer
 from adapters.providers.gemini.models import method_path, resource_name
 from adapters.providers.gemini.request import write_input
 from adapters.providers.gemini.usage import Count
+from adapters.providers.vocabulary import UNREADABLE
 from domain.chat import ChatAsk, Expressible
 
 

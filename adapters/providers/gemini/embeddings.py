@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from adapters.providers.gemini.errors import UNREADABLE, error_in_answer
+from adapters.providers.gemini.errors import error_in_answer
 from adapters.providers.gemini.models import bare_name, method_path, resource_name
 from adapters.providers.gemini.usage import Count
-from adapters.providers.vocabulary import ErrorInAnswer
+from adapters.providers.vocabulary import UNREADABLE, ErrorInAnswer
 from domain.chat import Expressible
 from domain.embedding import EmbeddingAsk, Embeddings
 from domain.errors import InvalidInput

@@ -4,10 +4,7 @@ import re
 
 import msgspec
 
-from adapters.providers.vocabulary import ErrorInAnswer, VendorError
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises, whatever the bytes are."""
+from adapters.providers.vocabulary import UNREADABLE, ErrorInAnswer, VendorError
 
 _DELAY = re.compile(r"(\d{1,9}(?:\.\d+)?)s")
 

@@ -37,9 +37,15 @@ def image_part(image: Image) -> dict[str, object]:
     return _part(image.url, image.data, image.media_type, "image/jpeg")
 
 
-def document_part(document: Document) -> dict[str, object]:
+def document_parts(document: Document) -> list[dict[str, object]]:
+    """A file has no name here, so its title goes before it."""
     if document.text is not None:
-        return {"text": document_text(document)}
+        return [{"text": document_text(document)}]
+    title: list[dict[str, object]] = [{"text": f"{document.title}:"}] if document.title else []
+    return [*title, file_part(document)]
+
+
+def file_part(document: Document) -> dict[str, object]:
     return _part(document.url, document.data, document.media_type, "application/pdf")
 
 

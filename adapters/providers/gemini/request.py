@@ -7,6 +7,7 @@ import msgspec
 from adapters.providers.gemini.contents import Json, write_conversation
 from adapters.providers.gemini.models import gemini_version
 from adapters.providers.gemini.thinking import thinking_config
+from adapters.providers.schemas import described
 from domain.chat import ChatAsk, Expressible, Tool
 
 MAX_STOP_SEQUENCES = 5
@@ -38,7 +39,7 @@ _LOOKED_AT = SUPPORTED | {"parallel_tool_calls", "service_tier"}
 
 def request_body(ask: ChatAsk, expressible: Expressible) -> bytes:
     expressible.refuse_unless(ask, _LOOKED_AT)
-    if ask.parallel_tool_calls is False:
+    if ask.parallel_tool_calls is False and not ask.forces_one_tool:
         expressible.refuse("parallel_tool_calls", "Gemini calls as many tools at once as it likes")
     if ask.service_tier is not None and ask.service_tier not in _STANDARD_TIERS:
         expressible.refuse("service_tier", "only Gemini's standard tier is served here")
@@ -103,7 +104,7 @@ def _generation_config(ask: ChatAsk, expressible: Expressible) -> Json:
     if ask.response_format is not None:
         config["responseMimeType"] = "application/json"
         if ask.response_format.kind == "json_schema":
-            config["responseJsonSchema"] = ask.response_format.schema
+            config["responseJsonSchema"] = described(ask.response_format)
     if thinking := thinking_config(ask, expressible):
         config["thinkingConfig"] = thinking
     return config

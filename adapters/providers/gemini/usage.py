@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from adapters.providers.gemini.errors import UNREADABLE
+from adapters.providers.vocabulary import UNREADABLE
 from domain.pricing import Tokens
 from domain.upstream import Usage
 

@@ -38,6 +38,7 @@ class Completion(msgspec.Struct, Generic[ChoiceT], gc=False):
 def decoded(decode: Callable[[bytes], Completion[ChoiceT]], data: bytes, what: str) -> Completion[ChoiceT]:
     """Raises ErrorInAnswer, also for an error beside choices, or (OpenRouter) in one."""
     try:
+        str(data, "utf-8")
         answer = decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise error_inside(data, what) from None

@@ -6,6 +6,7 @@ import msgspec
 
 from adapters.providers.openai_chat.completion import NO_RAW, Completion, CompletionChoice, decoded, usage_in
 from adapters.providers.openai_chat.errors import error_inside
+from adapters.providers.openai_chat.foreign import without_foreign
 from adapters.providers.sse import END_MARK
 from domain.errors import InvalidInput
 from domain.upstream import ProviderCall, Reply, ReplyPiece
@@ -45,14 +46,21 @@ _decode_answer = msgspec.json.Decoder(Completion[_Choice]).decode
 
 
 class _Completions:
+    """`own_only`: it refuses members it does not know, such as what other vendors' models left in a conversation."""
+
     path: str
     _what: str
+
+    def __init__(self, *, own_only: bool = False) -> None:
+        self._own_only = own_only
 
     def request_body(self, call: ProviderCall) -> bytes:
         """What the client asked, for the upstream model; a stream always reports usage. Nulls say nothing and stay
         out."""
         members = {name: value for name, value in call.members.items() if bytes(value) != b"null"}
         members["model"] = msgspec.Raw(msgspec.json.encode(call.upstream_model))
+        if self._own_only and (messages := members.get("messages")):
+            members["messages"] = without_foreign(messages)
         if call.stream:
             members["stream_options"] = with_usage(members.get("stream_options"))
         return msgspec.json.encode(members)

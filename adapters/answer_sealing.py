@@ -1,0 +1,58 @@
+"""Cached answers as they are stored: compressed, then AES-256-GCM under a key of their scope and generation.
+
+A generation is a secret that is kept beside the answers. Once it is replaced, nothing that was sealed under it can be
+opened again, by us or by anyone who has the master key.
+"""
+
+import hashlib
+import hmac
+import os
+import zlib
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from adapters.sealing import NONCE_BYTES, SealBroken
+from domain.response_cache import LARGEST_ANSWER_BYTES, CachedAnswer, CacheKey
+
+VERSION = b"a1"
+GENERATION_BYTES = 16
+FASTEST = 1
+LARGEST_UNPACKED_BYTES = 2 * LARGEST_ANSWER_BYTES
+"""An answer's other members are small."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(CachedAnswer).decode
+
+
+def new_generation() -> bytes:
+    return os.urandom(GENERATION_BYTES)
+
+
+def seal_answer(sealing_key: bytes, key: CacheKey, generation: bytes, answer: CachedAnswer) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    packed = zlib.compress(_encode(answer), FASTEST)
+    return VERSION + nonce + _aead(sealing_key, key, generation).encrypt(nonce, packed, _bound_to(key))
+
+
+def open_answer(sealing_key: bytes, key: CacheKey, generation: bytes, sealed: bytes) -> CachedAnswer:
+    """Raises SealBroken for what was altered, or sealed for another key, scope or generation."""
+    start = len(VERSION) + NONCE_BYTES
+    if sealed[: len(VERSION)] != VERSION:
+        raise SealBroken
+    try:
+        nonce = sealed[len(VERSION) : start]
+        packed = _aead(sealing_key, key, generation).decrypt(nonce, sealed[start:], _bound_to(key))
+        return _decode(zlib.decompressobj().decompress(packed, LARGEST_UNPACKED_BYTES))
+    except (InvalidTag, ValueError, zlib.error, msgspec.MsgspecError):
+        raise SealBroken from None
+
+
+def _aead(sealing_key: bytes, key: CacheKey, generation: bytes) -> AESGCM:
+    """HKDF-Expand (RFC 5869) to one block. A generation has a fixed length, so that nothing else reads as the same."""
+    return AESGCM(hmac.digest(sealing_key, generation + key.scope.encode() + b"\x01", hashlib.sha256))
+
+
+def _bound_to(key: CacheKey) -> bytes:
+    return VERSION + f"{key.scope}\x00{key.digest}".encode()

@@ -1,0 +1,93 @@
+"""One Lua script on Valkey. Calls that come while one batch is under way go out together as the next one."""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+MAX_BATCH = 256
+MAX_WAITING = 10_000
+TIMEOUT_S = 0.05
+"""For a batch, connecting included. A call waits for at most the batch before its own as well."""
+
+Arguments = Sequence[bytes | str | int]
+
+
+class ValkeyAway(Exception):
+    """No answer in time, or a failure. What was asked may have been done."""
+
+
+class BatchedScript:
+    def __init__(self, client: Redis, source: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._client = client
+        self._source = source
+        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        self._timeout_s = timeout_s
+        self._waiting: deque[tuple[Arguments, asyncio.Future[Any]]] = deque()
+        self._sender: asyncio.Task[None] | None = None
+
+    async def call(self, keys: Sequence[bytes], arguments: Arguments) -> Any:
+        """The script's answer. Raises ValkeyAway."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise ValkeyAway("too many calls are waiting")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((("EVALSHA", self._sha, len(keys), *keys, *arguments), answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_all())
+        return await answer
+
+    async def aclose(self) -> None:
+        """What still waits is told that Valkey is away. The client stays open."""
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait({self._sender})
+
+    async def _send_all(self) -> None:
+        batch: list[tuple[Arguments, asyncio.Future[Any]]] = []
+        reason = "closed"
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+                async with asyncio.timeout(self._timeout_s):
+                    answers = await self._send([command for command, _ in batch])
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    _settle(future, answer)
+        except (RedisError, OSError, TimeoutError) as failure:
+            reason = type(failure).__name__
+        finally:
+            self._sender = None
+            for _, future in (*batch, *self._waiting):
+                _settle(future, ValkeyAway(reason))
+            self._waiting.clear()
+
+    async def _send(self, commands: Sequence[Arguments]) -> list[Any]:
+        """Each command's answer or exception. A server that does not have the script is given it."""
+        answers = await self._pipelined(commands)
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            await cast("Any", self._client).script_load(self._source)
+            again = await self._pipelined([commands[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _pipelined(self, commands: Sequence[Arguments]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
+
+
+def _settle(future: asyncio.Future[Any], answer: object) -> None:
+    if future.done():
+        return
+    if isinstance(answer, ValkeyAway):
+        future.set_exception(answer)
+    elif isinstance(answer, Exception):
+        future.set_exception(ValkeyAway(f"{type(answer).__name__}: {answer}"))
+    else:
+        future.set_result(answer)

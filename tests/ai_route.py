@@ -1,0 +1,151 @@
+"""One AI route over a provider that plays a script, and clients that do what clients do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from api.ai_endpoint import AiEndpoint, AiParts
+from api.ai_errors import AnthropicErrors, OpenAIErrors, ResponsesErrors
+from api.ai_routes import CHAT, MESSAGES, RESPONSES
+from api.telemetry import RequestTelemetry
+from commands.store import EventStore
+from domain.catalog import Model
+from domain.ids import RequestId
+from domain.request import RequestEnd
+from domain.upstream import Endpoint, ProviderCall, Reply, ReplyPiece
+from tests.answering import PRICE, House, Upstream
+from tests.money import ACCOUNT, give_credit
+from tests.provider_ways import ASKED
+
+HANG_S = 10
+ENDPOINTS: dict[Endpoint, tuple[Any, Any]] = {
+    "chat.completions": (CHAT, OpenAIErrors()),
+    "messages": (MESSAGES, AnthropicErrors()),
+    "responses": (RESPONSES, ResponsesErrors()),
+}
+
+
+class Scripted(Upstream):
+    """May wait between its answers, and drop parameters."""
+
+    def __init__(
+        self, *script: Reply | ReplyPiece | BaseException | asyncio.Event, dropped: Sequence[str] = ()
+    ) -> None:
+        super().__init__()
+        self.steps = script
+        self.called = asyncio.Event()
+        self.dropped = dropped
+
+    def prepare(self, call: ProviderCall) -> "Scripted":
+        return self
+
+    async def complete(self) -> Reply:
+        return cast(Reply, [step async for step in self.stream()][-1])
+
+    async def stream(self) -> AsyncIterator[ReplyPiece]:
+        self.called.set()
+        for step in self.steps:
+            await asyncio.sleep(0)
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                yield cast(ReplyPiece, step)
+
+
+class Client:
+    """Sends one request. `on_message` is called with each message that it is sent, and may do anything."""
+
+    def __init__(self, endpoint: Endpoint = "chat.completions", *, stream: bool = True, whole: bool = True) -> None:
+        asked = {"model": "sim/echo", **ASKED[endpoint], "stream": stream}
+        self._body: dict[str, Any] = {"type": "http.request", "body": msgspec.json.encode(asked), "more_body": False}
+        self._whole = whole
+        self._asked = False
+        self.endpoint: Endpoint = endpoint
+        self.hung_up = asyncio.Event()
+        self.stops_reading = False
+        self.is_gone = False
+        self.sent: list[dict[str, Any]] = []
+        self.on_message: Callable[[dict[str, Any]], None] = lambda _: None
+        self.on_refused: Callable[[], None] = lambda: None
+
+    async def receive(self) -> dict[str, Any]:
+        if not self._asked and self._whole:
+            self._asked = True
+            return self._body
+        await self.hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if self.is_gone:
+            self.on_refused()
+            raise ConnectionResetError
+        if self.stops_reading:
+            await asyncio.Event().wait()
+        self.sent.append(message)
+        self.on_message(message)
+        await asyncio.sleep(0)
+
+    @property
+    def status(self) -> int:
+        (start,) = (message for message in self.sent if message["type"] == "http.response.start")
+        assert self.sent[0] is start
+        return start["status"]
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.sent[1:])
+
+    @property
+    def is_told_the_end(self) -> bool:
+        return not self.sent[-1].get("more_body", False)
+
+
+class Gateway:
+    """One AI route over a provider that plays a script."""
+
+    def __init__(self, provider: Scripted, endpoint: Endpoint = "chat.completions", *, model: str = "sim/echo") -> None:
+        self.house = House(provider)
+        self.house.clock.time = datetime.now(UTC)
+        self.registry = CollectorRegistry()
+        listed = Model(model, "sim", "echo", 8_000, 500)
+        parts = AiParts(
+            authenticator=cast(Any, SimpleNamespace(admit=self._admit)),
+            models=cast(Any, SimpleNamespace(find=Mock(return_value=(listed, PRICE)))),
+            answer_request=self.house.handler,
+            telemetry=RequestTelemetry(self.registry),
+            new_request_id=lambda: RequestId("req_1"),
+        )
+        self.app = AiEndpoint(parts, *ENDPOINTS[endpoint])
+
+    async def _admit(self, headers: object) -> Any:
+        return SimpleNamespace(account_id=ACCOUNT, key_id=None, user_id=None)
+
+    async def serve(self, client: Client) -> None:
+        """And nothing of it is left behind."""
+        await give_credit(EventStore(self.house.log, "/tests"), 100_000)
+        before = asyncio.all_tasks()
+        async with asyncio.timeout(HANG_S):
+            await self.app({"type": "http", "headers": []}, client.receive, client.send)
+        await self.house.settles()
+        assert asyncio.all_tasks() == before
+        assert self.house.reserved == 0
+
+    @property
+    def end(self) -> RequestEnd:
+        return self.house.requests.end
+
+    def counted(self, outcome: str) -> float:
+        labels = {"model": "sim/echo", "provider": "sim", "outcome": outcome}
+        return self.registry.get_sample_value("agg_requests_total", labels) or 0.0

@@ -1,0 +1,292 @@
+"""Cached answers in a real Valkey: kept, aged, purged; and what happens when Valkey is slow, stopped or gone."""
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis.asyncio import Redis
+
+from adapters.cache_guard import FAILURES_TO_OPEN, OPEN_S, CacheGuard
+from adapters.embedded.valkey import ValkeyServer
+from adapters.endpoints import RedisEndpoint, ServiceEndpoints
+from adapters.flight_locks import ValkeyFlightLocks
+from adapters.single_flight import SingleFlight
+from adapters.valkey import open_valkey
+from adapters.valkey_response_cache import FAILURES, ValkeyResponseCache
+from domain.errors import Unavailable
+from domain.response_cache import LARGEST_ANSWER_BYTES, CachedAnswer, CacheKey
+from tests.caching import SEALING_KEY, Clock, Outcomes, an_answer, key_of
+from tests.support import open_directory
+
+PATIENT_S = 10.0
+"""For tests of what Valkey says; how long it takes on a busy machine is not their business."""
+
+
+class Cache:
+    """A response cache and locks over one client, with what they counted."""
+
+    def __init__(self, valkey: Redis, limit_s: float = PATIENT_S) -> None:
+        self.valkey = valkey
+        self.clock, self.outcomes = Clock(), Outcomes()
+        guard = CacheGuard(FAILURES, self.clock.monotonic, self.outcomes, limit_s)
+        self.answers = ValkeyResponseCache(
+            valkey, SEALING_KEY, guard, self.clock.now, self.clock.monotonic, self.outcomes
+        )
+        self.locks = ValkeyFlightLocks(valkey, guard)
+
+
+def patient_client(where: RedisEndpoint) -> Redis:
+    return Redis(host=where.host, port=where.port, password=where.password, db=where.db)
+
+
+@pytest.fixture
+async def cache(servers: ServiceEndpoints) -> AsyncIterator[Cache]:
+    async with patient_client(servers.redis) as valkey:
+        yield Cache(valkey)
+
+
+def new_scope() -> str:
+    return f"acc_{uuid.uuid4().hex}"
+
+
+def new_key() -> CacheKey:
+    return key_of(new_scope(), messages=[])
+
+
+def place_of(key: CacheKey) -> str:
+    return f"cache:{{{key.scope}}}:{key.digest}"
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_an_answer_comes_back_as_it_was(cache: Cache, is_stream: bool) -> None:
+    key, answer = new_key(), an_answer(b"data: {}\n\n" * 300, is_stream=is_stream)
+
+    assert await cache.answers.get(key) is None
+    await cache.answers.put(key, answer, 60)
+
+    assert await cache.answers.get(key) == answer
+    assert cache.outcomes.seen == {"miss": 1, "stored": 1, "hit": 1}
+
+
+async def test_what_is_stored_is_sealed_and_ends(cache: Cache) -> None:
+    key = new_key()
+    await cache.answers.put(key, an_answer(b"a secret" * 100), 60)
+    stored = await cache.valkey.get(place_of(key))
+
+    assert isinstance(stored, bytes)
+    assert b"secret" not in stored
+    assert 0 < await cache.valkey.ttl(place_of(key)) <= 60
+    assert await cache.valkey.ttl(f"cache:{{{key.scope}}}:generation") > 60
+
+
+async def test_an_answer_ends_with_its_time_to_live(cache: Cache) -> None:
+    key = new_key()
+    await cache.answers.put(key, an_answer(), 60)
+    assert await cache.valkey.pexpireat(place_of(key), 1)
+
+    assert await cache.answers.get(key) is None
+
+
+async def test_an_answer_that_is_older_than_asked_for_is_a_miss(cache: Cache) -> None:
+    key = new_key()
+    await cache.answers.put(key, an_answer(), 60)
+    cache.clock.move(10)
+
+    assert await cache.answers.get(key, 9) is None
+    assert await cache.answers.get(key, 10) is not None
+    assert cache.outcomes.seen["too_old"] == 1
+
+
+@pytest.mark.parametrize("same_generation", [False, True])
+async def test_an_answer_that_was_moved_to_another_account_does_not_open(cache: Cache, same_generation: bool) -> None:
+    mine, other = new_key(), new_key()
+    for key in (mine, other):
+        await cache.answers.put(key, an_answer(key.scope.encode()), 60)
+    await cache.valkey.copy(place_of(mine), place_of(other), replace=True)
+    if same_generation:
+        generations = [f"cache:{{{key.scope}}}:generation" for key in (mine, other)]
+        await cache.valkey.copy(*generations, replace=True)
+
+    assert await cache.answers.get(other) is None
+    assert cache.outcomes.seen["unreadable"] == 1
+
+
+async def test_an_answer_that_was_moved_to_another_question_does_not_open(cache: Cache) -> None:
+    one = new_key()
+    other = key_of(one.scope, messages=["other"])
+    await cache.answers.put(one, an_answer(), 60)
+    await cache.valkey.copy(place_of(one), place_of(other))
+
+    assert await cache.answers.get(other) is None
+
+
+async def test_an_answer_that_was_altered_does_not_open(cache: Cache) -> None:
+    key = new_key()
+    await cache.answers.put(key, an_answer(), 60)
+    for offset in (0, 5, 30):
+        await cache.valkey.setrange(place_of(key), offset, b"\x00\xff")
+        assert await cache.answers.get(key) is None
+    await cache.valkey.set(place_of(key), b"")
+
+    assert await cache.answers.get(key) is None
+    assert cache.outcomes.seen["unreadable"] == 4
+
+
+async def test_a_purge_takes_all_of_one_account_and_nothing_else(cache: Cache) -> None:
+    scope = new_scope()
+    mine = [key_of(scope, seed=number) for number in range(3)]
+    other = new_key()
+    for key in (*mine, other):
+        await cache.answers.put(key, an_answer(), 60)
+    await cache.answers.purge(scope)
+
+    assert [await cache.answers.get(key) for key in mine] == [None] * 3
+    assert await cache.answers.get(other) is not None
+
+    await cache.answers.put(mine[0], an_answer(), 60)
+    assert await cache.answers.get(mine[0]) is not None
+    assert await cache.answers.get(mine[1]) is None
+
+
+async def test_a_generation_that_is_lost_brings_nothing_back(cache: Cache) -> None:
+    key = new_key()
+    await cache.answers.put(key, an_answer(), 60)
+    await cache.answers.purge(key.scope)
+    await cache.valkey.delete(f"cache:{{{key.scope}}}:generation")
+    await cache.answers.put(key_of(key.scope, seed=1), an_answer(), 60)
+
+    assert await cache.answers.get(key) is None
+
+
+async def test_an_answer_that_is_too_large_is_not_stored(cache: Cache) -> None:
+    key = new_key()
+    await cache.answers.put(key, an_answer(b"x" * (LARGEST_ANSWER_BYTES + 1)), 60)
+    assert await cache.answers.get(key) is None
+
+    largest = an_answer(os.urandom(LARGEST_ANSWER_BYTES))
+    await cache.answers.put(key, largest, 60)
+    assert await cache.answers.get(key) == largest
+    assert cache.outcomes.seen["too_large"] == 1
+
+
+async def test_answers_leave_room_for_rate_limits() -> None:
+    with open_directory() as directory:
+        server = ValkeyServer(directory / "valkey")
+        await server.start()
+        try:
+            async with patient_client(server.endpoint) as valkey:
+                cache, key = Cache(valkey), new_key()
+                used = (await valkey.info("memory"))["used_memory"]
+                await valkey.config_set("maxmemory", int(used * 1.2))
+                await cache.answers.put(key, an_answer(), 60)
+                assert await cache.answers.get(key) is None
+
+                await valkey.config_set("maxmemory", used * 4)
+                cache.clock.move(1)
+                await cache.answers.put(key, an_answer(), 60)
+                assert await cache.answers.get(key) is not None
+                assert cache.outcomes.seen == {"full": 1, "miss": 1, "stored": 1, "hit": 1}
+        finally:
+            await server.stop()
+
+
+@pytest.mark.parametrize("harm", [signal.SIGSTOP, signal.SIGKILL])
+async def test_without_valkey_all_is_a_miss_and_nobody_waits(harm: signal.Signals) -> None:
+    with open_directory() as directory:
+        server = ValkeyServer(directory / "valkey")
+        await server.start()
+        valkey = open_valkey(server.endpoint)
+        cache, key = Cache(valkey, limit_s=0.05), new_key()
+        try:
+            async with asyncio.timeout(PATIENT_S):
+                while not await cache.answers.get(key):
+                    await cache.answers.put(key, an_answer(), 60)
+            assert server.pid is not None
+            os.kill(server.pid, harm)
+            async with asyncio.timeout(PATIENT_S):  # 60 s and more, if each of these waited as long as Valkey does
+                for _ in range(200):
+                    assert await cache.answers.get(key) is None
+                    await cache.answers.put(key, an_answer(), 60)
+                assert await cache.locks.take(key, "t")
+                await cache.locks.release(key, "t")
+                with pytest.raises(Unavailable):
+                    await cache.answers.purge(key.scope)
+            seen = cache.outcomes.seen
+            assert seen["slow"] + seen["failed"] >= FAILURES_TO_OPEN
+            assert seen["skipped"] >= 390
+
+            if harm == signal.SIGSTOP:
+                os.kill(server.pid, signal.SIGCONT)
+                async with asyncio.timeout(PATIENT_S):
+                    while await cache.answers.get(key) != an_answer():
+                        cache.clock.move(OPEN_S)
+        finally:
+            if harm == signal.SIGSTOP and server.pid:
+                os.kill(server.pid, signal.SIGCONT)
+            await valkey.aclose()
+            await server.stop()
+
+
+async def test_calls_that_are_given_up_never_mix_up_answers(servers: ServiceEndpoints) -> None:
+    """A reply that comes after its reader has gone must not be taken for the next reader's."""
+    async with patient_client(servers.redis) as valkey:
+        patient, hasty = Cache(valkey), Cache(valkey, limit_s=0)
+        keys = [new_key() for _ in range(20)]
+        for key in keys:
+            await patient.answers.put(key, an_answer(key.digest.encode() + key.scope.encode()), 60)
+        for key in keys * 5:
+            waiting = asyncio.create_task(patient.answers.get(key))
+            await asyncio.sleep(0)
+            await hasty.answers.get(key)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+        for key in keys:
+            found = await patient.answers.get(key)
+            assert found is not None
+            assert found.body == key.digest.encode() + key.scope.encode()
+
+
+async def test_only_who_took_a_lock_releases_it(cache: Cache) -> None:
+    key = new_key()
+
+    assert await cache.locks.take(key, "mine")
+    assert not await cache.locks.take(key, "other")
+    await cache.locks.release(key, "other")
+    assert not await cache.locks.take(key, "other")
+    assert 0 < await cache.valkey.pttl(f"{place_of(key)}:lock") <= 60_000
+    await cache.locks.release(key, "mine")
+    assert await cache.locks.take(key, "other")
+
+
+def test_over_four_event_loops_one_leads(servers: ServiceEndpoints) -> None:
+    """Each loop in its own thread, with its own connections, as workers have."""
+    key, asked = new_key(), list[int]()
+
+    async def work(number: int) -> list[CachedAnswer | None]:
+        async with patient_client(servers.redis) as valkey:
+            cache = Cache(valkey)
+            flights = SingleFlight(cache.answers, cache.locks, lambda: uuid.uuid4().hex)
+
+            async def ask() -> CachedAnswer | None:
+                async with flights.turn(key, wait_s=PATIENT_S) as turn:
+                    if turn.must_ask:
+                        asked.append(number)
+                        await asyncio.sleep(0)
+                        answer = an_answer(b"%d" % number)
+                        await cache.answers.put(key, answer, 60)
+                        turn.answer = answer
+                    return turn.answer
+
+            return await asyncio.gather(*(ask() for _ in range(10)))
+
+    with ThreadPoolExecutor(4) as threads:
+        loops = [threads.submit(asyncio.run, work(number)) for number in range(4)]
+        found = [answer for loop in loops for answer in loop.result()]
+
+    assert len(asked) == 1
+    assert found == [an_answer(b"%d" % asked[0])] * 40

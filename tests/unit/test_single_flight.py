@@ -1,0 +1,261 @@
+"""Of those who ask the same at the same time one asks the provider."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.single_flight import FlightBounds, SingleFlight
+from domain.response_cache import CachedAnswer, CacheKey
+from tests.caching import InMemoryFlightLocks, InMemoryResponseCache, an_answer, key_of, until
+
+KEY = key_of(messages=[])
+LONG_S = 60.0
+AT_ONCE = FlightBounds(first_poll_s=0)
+
+
+class ProviderDown(Exception):
+    pass
+
+
+class Worker:
+    """Asks as the request path would. `asking` is what the provider does; it is called by leaders only."""
+
+    def __init__(
+        self, cache: InMemoryResponseCache, locks: InMemoryFlightLocks, bounds: FlightBounds = AT_ONCE
+    ) -> None:
+        tokens = count()
+        self.cache = cache
+        self.locks = locks
+        self.flights = SingleFlight(cache, locks, lambda: f"{id(self)}-{next(tokens)}", bounds)
+        self.asked = 0
+
+    async def ask(
+        self,
+        asking: Callable[[], Awaitable[CachedAnswer | None]],
+        *,
+        key: CacheKey = KEY,
+        wait_s: float = LONG_S,
+        max_age_s: int | None = None,
+    ) -> CachedAnswer | None:
+        async with self.flights.turn(key, wait_s=wait_s, max_age_s=max_age_s) as turn:
+            if turn.must_ask:
+                self.asked += 1
+                answer = await asking()
+                if answer:
+                    await self.cache.put(key, answer, 60)
+                turn.answer = answer
+            return turn.answer
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker(InMemoryResponseCache(), InMemoryFlightLocks())
+
+
+class Gate:
+    """The provider: answers once it is opened."""
+
+    def __init__(self, answer: CachedAnswer | None = None) -> None:
+        self.opened = asyncio.Event()
+        self.entered = 0
+        self.answer = answer or an_answer()
+
+    async def __call__(self) -> CachedAnswer | None:
+        self.entered += 1
+        await self.opened.wait()
+        return self.answer
+
+
+async def settled() -> None:
+    """Everybody has gone as far as they can without the provider; nothing here waits for a clock."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_one_asks_and_all_have_its_answer(worker: Worker) -> None:
+    gate = Gate()
+    askers = [asyncio.create_task(worker.ask(gate)) for _ in range(50)]
+    await settled()
+    gate.opened.set()
+
+    assert await asyncio.gather(*askers) == [gate.answer] * 50
+    assert worker.asked == 1
+
+
+async def test_different_questions_do_not_wait_for_each_other(worker: Worker) -> None:
+    gate = Gate()
+    askers = [asyncio.create_task(worker.ask(gate, key=key_of(seed=number))) for number in range(3)]
+    await settled()
+
+    assert gate.entered == 3
+    gate.opened.set()
+    await asyncio.gather(*askers)
+
+
+async def test_who_comes_later_finds_the_stored_answer(worker: Worker) -> None:
+    gate = Gate()
+    gate.opened.set()
+    await worker.ask(gate)
+
+    assert await worker.ask(gate) == gate.answer
+    assert worker.asked == 1
+
+
+async def test_who_wants_a_younger_answer_does_not_wait_with_the_others() -> None:
+    worker = Worker(InMemoryResponseCache(), _NoLocks())
+    gate = Gate()
+    askers = [asyncio.create_task(worker.ask(gate, max_age_s=age)) for age in (None, None, 5)]
+    await settled()
+
+    assert gate.entered == 2
+    gate.opened.set()
+    await asyncio.gather(*askers)
+
+
+class _NoLocks(InMemoryFlightLocks):
+    """As when Valkey is away."""
+
+    async def take(self, key: CacheKey, token: str) -> bool:
+        return True
+
+
+outcomes = st.lists(st.sampled_from(["answers", "fails", "is refused", "is cancelled"]), min_size=1, max_size=8)
+
+
+@given(outcomes, st.lists(st.integers(0, 7), max_size=4))
+def test_the_next_in_line_asks_until_one_has_an_answer(said: list[str], gone: list[int]) -> None:
+    """`said` is how asking goes for each, in line; those in `gone` are cancelled while they wait in line."""
+
+    async def run() -> None:
+        worker = Worker(InMemoryResponseCache(), InMemoryFlightLocks())
+        started = asyncio.Event()
+        tasks: list[asyncio.Task[CachedAnswer | None]] = []
+
+        def provider(number: int) -> Callable[[], Awaitable[CachedAnswer | None]]:
+            async def ask() -> CachedAnswer | None:
+                await started.wait()
+                if said[number] == "fails":
+                    raise ProviderDown
+                if said[number] == "is cancelled":
+                    tasks[number].cancel()
+                    await asyncio.Event().wait()
+                return an_answer(b"%d" % number) if said[number] == "answers" else None
+
+            return ask
+
+        tasks.extend(asyncio.create_task(worker.ask(provider(number))) for number in range(len(said)))
+        await settled()
+        leaving = {number for number in gone if 0 < number < len(said)}
+        for number in leaving:
+            tasks[number].cancel()
+        started.set()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+
+        line = [number for number in range(len(said)) if number not in leaving]
+        first = next((number for number in line if said[number] == "answers"), None)
+        asking = [number for number in line if first is None or number <= first]
+        assert worker.asked == len(asking)
+        for number in line:
+            if first is not None and number >= first:
+                assert ended[number] == an_answer(b"%d" % first)
+        assert not worker.flights._lines
+
+    asyncio.run(run())
+
+
+async def test_who_is_to_lead_and_is_cancelled_at_that_moment_passes_it_on(worker: Worker) -> None:
+    fails = asyncio.Event()
+
+    async def failing() -> CachedAnswer | None:
+        await fails.wait()
+        raise ProviderDown
+
+    gate = Gate()
+    gate.opened.set()
+    leader = asyncio.create_task(worker.ask(failing))
+    await settled()
+    second = asyncio.create_task(worker.ask(gate))
+    third = asyncio.create_task(worker.ask(gate))
+    await settled()
+    leader.add_done_callback(lambda _: second.cancel())
+    fails.set()
+
+    assert await third == gate.answer
+    with pytest.raises(ProviderDown):
+        await leader
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert worker.asked == 2
+    assert not worker.flights._lines
+
+
+async def test_after_the_deadline_a_follower_asks_alone(worker: Worker) -> None:
+    gate = Gate()
+    leader = asyncio.create_task(worker.ask(gate))
+    await settled()
+    alone = asyncio.create_task(worker.ask(gate, wait_s=0))
+    await until(lambda: gate.entered == 2)
+    gate.opened.set()
+
+    await asyncio.gather(leader, alone)
+    assert not worker.flights._lines
+
+
+async def test_a_line_and_the_number_of_lines_are_bounded() -> None:
+    worker = Worker(InMemoryResponseCache(), InMemoryFlightLocks(), FlightBounds(flights=1, followers=2))
+    gate = Gate()
+    askers = [asyncio.create_task(worker.ask(gate)) for _ in range(4)]
+    askers.append(asyncio.create_task(worker.ask(gate, key=key_of(seed=1))))
+    await settled()
+
+    assert gate.entered == 3
+    gate.opened.set()
+    await asyncio.gather(*askers)
+    assert not worker.flights._lines
+
+
+async def test_of_several_workers_one_asks() -> None:
+    cache, locks = InMemoryResponseCache(), InMemoryFlightLocks()
+    workers = [Worker(cache, locks) for _ in range(4)]
+    gate = Gate()
+    askers = [asyncio.create_task(worker.ask(gate)) for worker in workers for _ in range(5)]
+    await settled()
+    gate.opened.set()
+
+    assert await asyncio.gather(*askers) == [gate.answer] * 20
+    assert sum(worker.asked for worker in workers) == 1
+    assert not locks.held
+
+
+async def test_a_worker_that_failed_leaves_it_to_another() -> None:
+    cache, locks = InMemoryResponseCache(), InMemoryFlightLocks()
+    one, other = Worker(cache, locks), Worker(cache, locks)
+    failed = asyncio.Event()
+
+    async def failing() -> CachedAnswer | None:
+        await failed.wait()
+        return None
+
+    gate = Gate()
+    gate.opened.set()
+    first = asyncio.create_task(one.ask(failing))
+    await settled()
+    second = asyncio.create_task(other.ask(gate))
+    await settled()
+    assert other.asked == 0
+    failed.set()
+
+    assert await first is None
+    assert await second == gate.answer
+
+
+async def test_another_workers_lock_is_not_waited_for_beyond_the_deadline(worker: Worker) -> None:
+    await worker.locks.take(KEY, "of a worker that hangs")
+    gate = Gate()
+    gate.opened.set()
+
+    assert await worker.ask(gate, wait_s=0) == gate.answer
