@@ -7,12 +7,15 @@ MASTER_KEY_BYTES = 32
 
 
 class Keyring:
-    """`personal_data` wraps the vault's keys; the others are peppers of keyed hashes."""
+    """`personal_data` wraps the vault's keys, the next two seal answers that are kept; the others are peppers of keyed
+    hashes."""
 
     def __init__(self, master_key: bytes) -> None:
         if len(master_key) != MASTER_KEY_BYTES:
             raise ValueError(f"a master key has {MASTER_KEY_BYTES} bytes, not {len(master_key)}")
         self.personal_data = _derive(master_key, b"personal data")
+        self.kept_answers = _derive(master_key, b"kept answers")
+        self.cached_answers = _derive(master_key, b"cached answers")
         self.emails = _derive(master_key, b"e-mail claims")
         self.api_keys = _derive(master_key, b"api keys")
         self.refresh_tokens = _derive(master_key, b"refresh tokens")

@@ -7,7 +7,7 @@ does not cancel it, and what the provider reports is charged.
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,8 @@ from api.body import ClientGone, Receive, read_body
 from api.errors import INTERNAL, Failure, failure_of
 from api.keep_alive import KeepAlive
 from api.model_names import ModelNames
+from api.request_id import GIVEN
+from api.send import Send, send_whole
 from api.slow_client import SlowClient
 from api.telemetry import RequestTelemetry
 from commands.answer_request import AnswerRequest, AnswerRequestHandler, Running
@@ -29,8 +31,6 @@ from domain.errors import AggregatorError, ProviderError, UnsupportedParameter
 from domain.ids import RequestId
 from domain.money import usd
 from domain.upstream import ProviderCall, ReplyPiece
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 SLOW_CLIENT_S = 30.0
 """A client that takes nothing for so long is not served any further; its request is still accounted."""
@@ -73,11 +73,11 @@ class AiEndpoint:
     def __init__(self, parts: AiParts, dialect: Checks, errors: ErrorFormat) -> None:
         self._parts = parts
         self._dialect = dialect
-        self._errors = errors
+        self.errors = errors
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         started_s = time.perf_counter()
-        request_id = self._parts.new_request_id()
+        request_id = scope.get(GIVEN) or self._parts.new_request_id()
         try:
             command = await self._command(scope, receive, request_id, started_s)
             running = await self._admitted(command)
@@ -86,7 +86,7 @@ class AiEndpoint:
         except Exception as error:
             await self._refuse(send, request_id, failure_from(error))
             return
-        await _Answer(self._parts, self._errors, running, receive, send).run()
+        await _Answer(self._parts, self.errors, running, receive, send).run()
 
     async def _command(self, scope: Any, receive: Receive, request_id: RequestId, started_s: float) -> AnswerRequest:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -124,7 +124,7 @@ class AiEndpoint:
             raise self._parts.models.with_remedy(refused, command.call.endpoint) from None
 
     async def _refuse(self, send: Send, request_id: RequestId, failure: Failure) -> None:
-        answer = self._errors.whole(failure, request_id)
+        answer = self.errors.whole(failure, request_id)
         self._parts.telemetry.refused(answer.status)
         await send_whole(
             send, answer.status, [*answer.raw_headers, (b"x-request-id", request_id.encode())], answer.body
@@ -252,9 +252,3 @@ def _receipt(running: Running) -> bytes:
     """What headers cannot say before the end, as comments that clients pass over."""
     cost = usd(running.end.cost_nanos) if running.end else "unknown"
     return f": x-agg-cost-usd: {cost}\n: x-agg-position: REQ:{running.end_position}\n\n".encode()
-
-
-async def send_whole(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -4,12 +4,14 @@ from typing import Protocol
 
 from adapters.dialects.messages import errors as anthropic
 from adapters.dialects.responses import errors as responses
-from api.errors import Answer, Failure, openai_error
+from api.errors import Answer, Failure, openai_error, problem
 
 
-class ErrorFormat(Protocol):
+class WholeErrors(Protocol):
     def whole(self, failure: Failure, request_id: str) -> Answer: ...
 
+
+class ErrorFormat(WholeErrors, Protocol):
     def event(self, failure: Failure, request_id: str) -> bytes:
         """A whole server-sent event, after which the stream ends."""
         ...
@@ -40,3 +42,10 @@ class AnthropicErrors:
 
     def event(self, failure: Failure, request_id: str) -> bytes:
         return anthropic.error_event(openai_error(failure, request_id).status, failure.detail, request_id)
+
+
+class ProblemErrors:
+    """Of the routes that are not for AI clients."""
+
+    def whole(self, failure: Failure, request_id: str) -> Answer:
+        return problem(failure, request_id)

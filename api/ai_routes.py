@@ -1,7 +1,7 @@
 """The AI routes: which path speaks which dialect."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from adapters.dialects.chat_completions.dialect import ChatCompletionsDialect
 from adapters.dialects.completions.dialect import CompletionsDialect
@@ -10,11 +10,20 @@ from adapters.dialects.embeddings import EmbeddingsDialect
 from adapters.dialects.messages.dialect import MessagesDialect
 from adapters.dialects.responses.dialect import ResponsesDialect
 from api.ai_endpoint import AiEndpoint, AiParts
-from api.ai_errors import AnthropicErrors, OpenAIErrors, ResponsesErrors
+from api.ai_errors import AnthropicErrors, ErrorFormat, OpenAIErrors, ResponsesErrors
+from api.body import Receive
 from api.count_tokens import CountTokensEndpoint
+from api.send import Send
 from domain.ports import Provider
 
-AsgiEndpoint = Callable[[Any, Any, Any], Awaitable[None]]
+
+class AiRoute(Protocol):
+    """An ASGI application, and how its clients want to be told of failures."""
+
+    errors: ErrorFormat
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None: ...
+
 
 CHAT, COMPLETIONS, MESSAGES = ChatCompletionsDialect(), CompletionsDialect(), MessagesDialect()
 RESPONSES, EMBEDDINGS = ResponsesDialect(), EmbeddingsDialect()
@@ -23,7 +32,7 @@ DIALECTS = Dialects(
 )
 
 
-def ai_endpoints(parts: AiParts, providers: Mapping[str, Provider]) -> Mapping[str, AsgiEndpoint]:
+def ai_endpoints(parts: AiParts, providers: Mapping[str, Provider]) -> Mapping[str, AiRoute]:
     """By path, below `/api/v1` and `/v1`."""
     openai, anthropic = OpenAIErrors(), AnthropicErrors()
     return {

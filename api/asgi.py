@@ -9,13 +9,15 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from api.accounts import Accounts
-from api.ai_routes import AsgiEndpoint
+from api.ai_errors import ProblemErrors
+from api.ai_routes import AiRoute
 from api.body import receive_in_time
 from api.compose import Services, open_services
 from api.dependencies import provide_caller, provide_wanted
 from api.error_handlers import EXCEPTION_HANDLERS
 from api.errors import Failure, Kind, openai_error
 from api.heap import keep_what_is_loaded
+from api.idempotent_posts import has_key
 from api.openapi import openapi_config
 from api.request_id import add_request_id, request_id_of
 from api.routes.auth import AuthController
@@ -52,18 +54,27 @@ class Application:
         self._settings = settings
         self._services_from = services_from
         self._services: Services | None = None
-        self._ai: dict[str, AsgiEndpoint] = {}
+        self._ai: dict[str, AiRoute] = {}
         self.failure: StartupError | None = None
         self.litestar = self._litestar()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        endpoint = self._ai.get(scope["path"]) if scope["type"] == "http" else None
-        if endpoint is None:
-            await self.litestar(scope, receive_in_time(receive) if scope["type"] == "http" else receive, send)
-        elif scope["method"] == "POST":
-            await endpoint(scope, receive, send)
-        else:
+        if scope["type"] != "http":
+            await self.litestar(scope, receive, send)
+            return
+        route = self._ai.get(scope["path"])
+        if route is not None and scope["method"] != "POST":
             await _answer_wrong_method(scope, send)
+            return
+        app = self._in_time if route is None else route
+        if self._services is not None and scope["method"] == "POST" and has_key(scope):
+            errors = ProblemErrors() if route is None else route.errors
+            await self._services.idempotent_posts(app, errors, scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    async def _in_time(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.litestar(scope, receive_in_time(receive), send)
 
     def _litestar(self) -> Litestar:
         return Litestar(

@@ -13,6 +13,7 @@ from adapters.credit_recall import NatsCreditRecall
 from adapters.durability import verify_durability
 from adapters.endpoints import ServiceEndpoints
 from adapters.jetstream_event_log import JetStreamEventLog
+from adapters.jetstream_idempotency import JetStreamIdempotencyStore
 from adapters.jetstream_request_log import GroupCommitRequestLog
 from adapters.keyring import Keyring
 from adapters.live_directory import FILTERS, LiveDirectory
@@ -26,14 +27,16 @@ from adapters.valkey import open_valkey
 from adapters.vault import EnvelopeVault, JetStreamWrappedKeys
 from api.accounts import AccountParts, Accounts, assemble_accounts
 from api.ai_endpoint import AiParts
-from api.ai_routes import AsgiEndpoint, ai_endpoints
+from api.ai_routes import AiRoute, ai_endpoints
 from api.background import every, run_for_ever, running
 from api.directory_reads import PostgresDirectoryReads
 from api.endpoints import resolve_endpoints
 from api.health_figures import StateFigures
+from api.idempotent_posts import IdempotentPosts
 from api.local_secrets import resolve_secrets
 from api.model_names import ModelNames
 from api.providers import open_providers
+from api.request_ends import RecordedEnds
 from api.request_id import new_id
 from api.settings import Settings, SettingsError
 from api.telemetry import LogTelemetry, RequestTelemetry
@@ -71,7 +74,8 @@ class Services:
     leases: CreditLeases
     providers: Mapping[str, Provider]
     models: ModelNames
-    ai: Mapping[str, AsgiEndpoint]
+    ai: Mapping[str, AiRoute]
+    idempotent_posts: IdempotentPosts
     valkey: Redis
     log: LogEnds
     figures: StateFigures
@@ -122,11 +126,16 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await recall.listen(leases.give_back)
         providers = await open_providers(settings, stack)
         directory = LiveDirectory()
+        keyring = Keyring(resolve_secrets(settings).master_key)
         accounts = compose_accounts(backbone, directory, stack)
         models = ModelNames(directory, providers, unlisted=settings.unlisted_models == "allow")
         unpriced_nanos = nanos_from_usd(settings.unpriced_ceiling_usd)
         answer_request = AnswerRequestHandler(leases, requests, providers, now, unpriced_nanos)
         parts = AiParts(accounts.authenticator, models, answer_request, RequestTelemetry(registry), new_request_id)
+        idempotency = JetStreamIdempotencyStore(
+            backbone.nats, keyring.kept_answers, backbone.worker, RecordedEnds(backbone.database, now), now
+        )
+        stack.push_async_callback(idempotency.close)
         log = JetStreamLogEnds(backbone.nats)
         valkey = open_valkey(backbone.endpoints.redis)
         stack.push_async_callback(valkey.aclose)
@@ -146,6 +155,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             providers=providers,
             models=models,
             ai=ai_endpoints(parts, providers),
+            idempotent_posts=IdempotentPosts(idempotency, accounts.authenticator, new_request_id),
             valkey=valkey,
             log=log,
             figures=StateFigures(registry),

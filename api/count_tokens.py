@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.dialects.messages.dialect import MessagesDialect
-from api.ai_endpoint import JSON, AiParts, Send, failure_from, send_whole
+from api.ai_endpoint import JSON, AiParts, failure_from
 from api.ai_errors import ErrorFormat
 from api.body import ClientGone, Receive, read_body
+from api.send import Send, send_whole
 from domain.errors import UnsupportedParameter
 from domain.ids import RequestId
 from domain.ports import Provider
@@ -21,7 +22,7 @@ class CountTokensEndpoint:
         self._parts = parts
         self._providers = providers
         self._dialect = dialect
-        self._errors = errors
+        self.errors = errors
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         request_id = self._parts.new_request_id()
@@ -31,7 +32,7 @@ class CountTokensEndpoint:
         except ClientGone:
             return
         except Exception as error:
-            answer = self._errors.whole(failure_from(error), request_id)
+            answer = self.errors.whole(failure_from(error), request_id)
             await send_whole(send, answer.status, [*answer.raw_headers, ident], answer.body)
             return
         await send_whole(send, 200, [JSON, ident], body)

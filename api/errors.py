@@ -37,6 +37,9 @@ KINDS: dict[type[AggregatorError], Kind] = {
     errors.NotAllowed: Kind(403, "not_allowed", "Not allowed"),
     errors.NotFound: Kind(404, "not_found", "Not found"),
     errors.Conflict: Kind(409, "conflict", "Conflict"),
+    errors.KeyRunning: Kind(409, "idempotency_key_running", "The first request with this key still runs"),
+    errors.KeyMismatch: Kind(422, "idempotency_key_mismatch", "The key was used for another request"),
+    errors.AnswerLost: Kind(409, "idempotent_answer_lost", "The answer cannot be given again"),
     errors.EmailTaken: Kind(409, "email_taken", "The e-mail is taken"),
     errors.ConcurrentWrite: Kind(409, "concurrent_write", "Someone else changed this at the same time"),
     errors.CreditExhausted: Kind(402, "credit_exhausted", "Not enough credit"),
@@ -62,6 +65,8 @@ ABOUT_OUR_KEY = frozenset({"API_KEY_INVALID", "insufficient_quota"})
 """Codes for the same: Gemini's with status 400, OpenAI's with 429."""
 NOT_OURS_TO_TELL = "The provider does not accept this gateway's credentials; its operator must correct them."
 
+KEPT_422 = frozenset({"idempotency_key_mismatch"})
+"""OpenAI's clients know an invalid request by 400, but for this."""
 OPENAI_TYPES = {402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -128,9 +133,8 @@ def problem(failure: Failure, request_id: str) -> Answer:
 
 
 def openai_error(failure: Failure, request_id: str) -> Answer:
-    """OpenAI's clients know an invalid request by 400."""
     kind = failure.kind
-    status = 400 if kind.status == 422 else kind.status
+    status = 400 if kind.status == 422 and kind.code not in KEPT_422 else kind.status
     fallback = "server_error" if status >= 500 else "invalid_request_error"
     error = {
         "message": failure.detail,
@@ -153,11 +157,11 @@ def _passed_on(kind: Kind, error: errors.ProviderRefused) -> Kind:
 
 
 def _headers_of(error: AggregatorError, kind: Kind) -> dict[str, str]:
-    if kind.status == 402:
+    if kind.status == 402 or isinstance(error, errors.OutcomeUnknown | errors.AnswerLost):
         return {"x-should-retry": "false"}
     if kind.status == 401:
         return {"www-authenticate": 'Bearer realm="ai-aggregator"'}
-    if isinstance(error, errors.Busy | errors.BehindPosition):
+    if isinstance(error, errors.Busy | errors.BehindPosition | errors.KeyRunning):
         return {"retry-after": "1"}
     if isinstance(error, errors.Unavailable | errors.ProviderRefused) and error.retry_after_s:
         return {"retry-after": str(min(LONGEST_WAIT_S, max(1, round(error.retry_after_s))))}

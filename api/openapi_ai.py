@@ -10,7 +10,7 @@ from adapters.dialects.completions.request import CompletionRequest
 from adapters.dialects.embeddings import EmbeddingsRequest
 from adapters.dialects.messages.request import CountRequest, MessagesRequest
 from adapters.dialects.responses.wire import AskedResponse
-from api.openapi_schemas import header
+from api.openapi_schemas import IDEMPOTENCY_KEY, header
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +132,7 @@ def _operation(route: Route, errors: dict[str, Any], credentials: Sequence[dict[
         "summary": route.summary,
         "description": text,
         "security": list(credentials),
+        "parameters": [IDEMPOTENCY_KEY],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}},
         "responses": {"200": {"description": "The answer", "headers": headers, "content": answer}, **errors},
     }

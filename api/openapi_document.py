@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from api.error_handlers import speaks_openai
 from api.openapi_ai import ai_paths, ai_schemas
-from api.openapi_schemas import header, simplify, without_null
+from api.openapi_schemas import IDEMPOTENCY_KEY, header, simplify, without_null
 
 DESCRIPTION = """\
 One OpenAI-compatible API in front of every AI provider. Every request and every charge is a durable event.
@@ -109,6 +109,8 @@ def _complete_operation(operation: dict[str, Any], handler: HTTPRouteHandler, pa
     operation["security"] = [] if not known else A_LOG_IN if ident in SESSION_ONLY else CREDENTIALS
     if WAITS in asks:
         parameters += _min_position()
+    if method == "post":
+        parameters.append(IDEMPOTENCY_KEY)
     if not parameters:
         del operation["parameters"]
     expected = _errors_of(operation, path, known=known)

@@ -56,6 +56,17 @@ def _titled(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "title": title.lstrip("_")} if isinstance(title, str) else schema
 
 
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Of your own making, up to 255 visible characters. For 24 hours the same request with the same key is "
+    "done once and answered again with the same bytes (`idempotency-replayed: true`); 409 while the first still runs, "
+    "422 for another request.",
+    "schema": {"type": "string", "maxLength": 255},
+}
+
+
 def header(text: str, example: str) -> dict[str, Any]:
     """A header of an answer."""
     return {"description": text, "schema": {"type": "string"}, "example": example}

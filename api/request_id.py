@@ -9,6 +9,8 @@ from typing import Any
 from domain.ids import uuid7
 
 HEADER = b"x-request-id"
+GIVEN = "agg.request_id"
+"""Where a scope holds the id that an AI route is to use, if something before it needed one."""
 _SANE = re.compile(rb"[A-Za-z0-9_.:/+=-]{8,128}")
 
 

@@ -13,6 +13,9 @@ AggregatorError
 ├── NotFound                  not there, or another tenant's
 ├── Conflict
 │   ├── EmailTaken
+│   ├── KeyRunning            the first request with this Idempotency-Key has not ended
+│   ├── KeyMismatch           the Idempotency-Key was used for another request
+│   ├── AnswerLost            the work was done, and its answer cannot be given again
 │   └── ConcurrentWrite       another writer was first; reload and decide again
 ├── CreditExhausted           less credit available than the request may cost
 ├── StaleCursor               usage was settled further than the proposal knew
@@ -107,6 +110,26 @@ class Conflict(AggregatorError):
 class EmailTaken(Conflict):
     def __init__(self) -> None:
         super().__init__("An account with this e-mail exists already; log in instead.")
+
+
+class KeyRunning(Conflict):
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"The first request with this Idempotency-Key ({request_id}) still runs; ask again shortly.")
+
+
+class KeyMismatch(Conflict):
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"This Idempotency-Key was used for another request ({request_id}); take a new key for a new request."
+        )
+
+
+class AnswerLost(Conflict):
+    def __init__(self, request_id: str, why: str) -> None:
+        super().__init__(
+            f"The request with this Idempotency-Key ({request_id}) was done, and {why}. "
+            "GET /api/v1/requests/{id} says what it cost; take a new key to ask anew."
+        )
 
 
 class ConcurrentWrite(Conflict):

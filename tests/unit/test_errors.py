@@ -22,11 +22,16 @@ EXAMPLES: dict[type[AggregatorError], tuple[Any, ...]] = {
     errors.CreditExhausted: (10, 5),
     errors.StaleCursor: (7,),
     errors.BehindPosition: ("EVT:9", "EVT:5"),
+    errors.AnswerLost: ("req_1", "it is gone"),
     errors.ProviderError: ("sim", "it failed"),
     errors.ProviderUnreachable: ("sim", "it failed"),
     errors.ProviderTimeout: ("sim", "it failed"),
     errors.ProviderBroken: ("sim", "it failed"),
 }
+
+
+NOT_AGAIN = {errors.OutcomeUnknown, errors.AnswerLost}
+"""What was asked may have been done."""
 
 
 def whole_tree() -> list[type[AggregatorError]]:
@@ -73,8 +78,9 @@ def test_every_error_can_be_written_both_ways(cls: type[AggregatorError]) -> Non
     assert set(json.loads(openai.body)["error"]) == {"message", "type", "param", "code"}
     assert problem.headers["content-type"].startswith("application/problem+json")
     for answer in (problem, openai):
-        assert (answer.headers.get("x-should-retry") == "false") == (answer.status == 402)
-        assert ("retry-after" in answer.headers) >= (answer.status in {429, 503} or cls is errors.BehindPosition)
+        may_retry = answer.headers.get("x-should-retry") != "false"
+        assert may_retry == (answer.status != 402 and cls not in NOT_AGAIN)
+        assert ("retry-after" in answer.headers) >= (answer.status in {429, 503} and may_retry)
         assert int(answer.headers.get("retry-after", 1)) <= 120
 
 
