@@ -60,9 +60,9 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Of your own making, up to 255 visible characters. For 24 hours the same request with the same key is "
-    "done once and answered again with the same bytes (`idempotency-replayed: true`); 409 while the first still runs, "
-    "422 for another request.",
+    "description": "Of your own making, up to 255 visible characters. For 24 hours the same request with the same key "
+    "is done once and answered again with the same bytes (`idempotency-replayed: true`); 409 while the first still "
+    "runs, 422 for another request.",
     "schema": {"type": "string", "maxLength": 255},
 }
 

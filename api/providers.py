@@ -15,11 +15,11 @@ from adapters.providers.cohere.embeddings import CohereEmbeddings
 from adapters.providers.cohere.errors import read_error as read_cohere_error
 from adapters.providers.http import ProviderHttp
 from adapters.providers.http_provider import HttpProvider, Speech
-from adapters.providers.openai_chat.errors import read_error as read_openai_error
-from adapters.providers.openai_chat.native import ChatPassthrough, CompletionsPassthrough
-from adapters.providers.openai_chat.requests import OpenAIChatVocabulary
-from adapters.providers.openai_embeddings import EmbeddingsPassthrough
-from adapters.providers.openai_responses import ResponsesPassthrough
+from adapters.providers.openai.embeddings import EmbeddingsPassthrough
+from adapters.providers.openai.errors import read_error as read_openai_error
+from adapters.providers.openai.native import ChatPassthrough, CompletionsPassthrough
+from adapters.providers.openai.requests import OpenAIChatVocabulary
+from adapters.providers.openai.responses import ResponsesPassthrough
 from adapters.providers.passthrough import Passthrough
 from adapters.providers.sim import SimProvider
 from adapters.providers.token_counts import TranslatedCount

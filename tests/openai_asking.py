@@ -6,7 +6,7 @@ import msgspec
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import TypeAdapter
 
-from adapters.providers.openai_chat.requests import OpenAIChatVocabulary
+from adapters.providers.openai.requests import OpenAIChatVocabulary
 from adapters.providers.vocabulary import ChatVocabulary
 from domain.chat import ChatAsk, Expressible, Part, Role, Turn
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.providers.openai_chat.native import ChatPassthrough, CompletionsPassthrough
+from adapters.providers.openai.native import ChatPassthrough, CompletionsPassthrough
 from adapters.providers.passthrough import Passthrough, PassthroughReader
 from domain.ids import RequestId
 from domain.upstream import ProviderCall, Reply

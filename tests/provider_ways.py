@@ -11,7 +11,7 @@ from adapters.providers import anthropic, gemini
 from adapters.providers.cohere.errors import read_error as read_cohere_error
 from adapters.providers.http import ProviderHttp, ReadError
 from adapters.providers.http_provider import HttpProvider, Speech
-from adapters.providers.openai_chat.errors import read_error as read_openai_error
+from adapters.providers.openai.errors import read_error as read_openai_error
 from api.ai_routes import DIALECTS
 from api.providers import ANTHROPIC, COHERE, COMPATIBLE, GOOGLE, OPENAI
 from commands.answer_request import Running

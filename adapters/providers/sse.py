@@ -17,19 +17,24 @@ async def sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes]]:
     Several data lines of an event are joined by a newline; CR, LF and CRLF end a line alike. What stands after the
     last blank line is no event, but for an end mark. Raises EventTooLarge above `MAX_EVENT_BYTES`.
     """
-    buffer, after_cr = b"", False
+    unfinished: list[bytes] = []
+    size, last, after_cr = 0, b"", False
     async for chunk in chunks:
+        text = chunk
         if after_cr or b"\r" in chunk:
-            buffer += _lines_ended_alike(chunk, after_cr)
+            text = _lines_ended_alike(chunk, after_cr)
             after_cr = (chunk or b"\r").endswith(b"\r")
-        else:
-            buffer += chunk
-        *blocks, buffer = buffer.split(b"\n\n")
-        if complete := [data for block in blocks if (data := _data_of(block)) is not None]:
-            yield complete
-        if len(buffer) > MAX_EVENT_BYTES:
+        unfinished.append(text)
+        size += len(text)
+        if b"\n\n" in last + text:
+            *blocks, rest = b"".join(unfinished).split(b"\n\n")
+            unfinished, size = [rest], len(rest)
+            if complete := [data for block in blocks if (data := _data_of(block)) is not None]:
+                yield complete
+        if size > MAX_EVENT_BYTES:
             raise EventTooLarge
-    if _data_of(buffer.strip()) == END_MARK:
+        last = text[-1:] or last
+    if _data_of(b"".join(unfinished).strip()) == END_MARK:
         yield [END_MARK]
 
 

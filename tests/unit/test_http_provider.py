@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.providers.http import ProviderHttp
 from adapters.providers.http_provider import HttpProvider, Speech
-from adapters.providers.openai_chat.errors import read_error
+from adapters.providers.openai.errors import read_error
 from api.ai_routes import DIALECTS
 from api.providers import ANTHROPIC, GOOGLE, OPENAI
 from domain.errors import ProviderBroken, UnsupportedParameter

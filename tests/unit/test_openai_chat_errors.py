@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.providers.openai_chat.errors import error_inside, read_error
+from adapters.providers.openai.errors import error_inside, read_error
 from adapters.providers.vocabulary import VendorError
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.providers.openai_chat.foreign import without_foreign
-from adapters.providers.openai_chat.native import ChatPassthrough
-from adapters.providers.openai_responses import ResponsesPassthrough
+from adapters.providers.openai.foreign import without_foreign
+from adapters.providers.openai.native import ChatPassthrough
+from adapters.providers.openai.responses import ResponsesPassthrough
 from tests.openai_passing import call
 
 SIGNED = {"google": {"thought_signature": "c2ln"}}

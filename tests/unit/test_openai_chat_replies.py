@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from adapters.providers.openai_chat.replies import ChatStreamReader
-from adapters.providers.openai_chat.requests import OpenAIChatVocabulary
+from adapters.providers.openai.replies import ChatStreamReader
+from adapters.providers.openai.requests import OpenAIChatVocabulary
 from adapters.providers.vocabulary import ErrorInAnswer, StreamReader
 from domain.answer import (
     Answer,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.providers.openai_chat.requests import OpenAIChatVocabulary
+from adapters.providers.openai.requests import OpenAIChatVocabulary
 from adapters.providers.vocabulary import ErrorInAnswer
 from domain.answer import Answer, whole
 from domain.chat import ToolUse

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.providers.openai_chat.usage import usage_of
+from adapters.providers.openai.usage import usage_of
 from domain.pricing import Tokens
 
 

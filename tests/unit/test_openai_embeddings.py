@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.providers.openai_embeddings import EmbeddingsPassthrough
+from adapters.providers.openai.embeddings import EmbeddingsPassthrough
 from adapters.providers.vocabulary import ErrorInAnswer
 from domain.ids import RequestId
 from domain.pricing import Tokens

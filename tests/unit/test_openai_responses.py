@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import Response
 
-from adapters.providers.openai_responses import ResponsesPassthrough
+from adapters.providers.openai.responses import ResponsesPassthrough
 from adapters.providers.passthrough import Passthrough
 from adapters.providers.vocabulary import ErrorInAnswer
 from domain.pricing import Tokens

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.providers.openai_responses import ResponsesPassthrough, ResponsesReader
+from adapters.providers.openai.responses import ResponsesPassthrough, ResponsesReader
 from adapters.providers.vocabulary import ErrorInAnswer
 from domain.answer import Finished, RefusalDelta, Started, TextDelta, ThinkingDelta, ToolArguments, ToolStarted
 from domain.upstream import ReplyPiece

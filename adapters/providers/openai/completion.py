@@ -5,8 +5,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from adapters.providers.openai_chat.errors import error_inside
-from adapters.providers.openai_chat.usage import usage_of
+from adapters.providers.openai.errors import error_inside
+from adapters.providers.openai.usage import usage_of
 from domain.upstream import Usage
 
 NO_RAW = msgspec.Raw()

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from adapters.dialects.reading import said
-from adapters.providers.openai_chat.errors import error_inside
+from adapters.providers.openai.errors import error_inside
 from domain.pricing import Tokens
 from domain.upstream import ProviderCall, Reply, Usage
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from adapters.providers.openai_chat.messages import ChatMessages
-from adapters.providers.openai_chat.native import with_usage
-from adapters.providers.openai_chat.replies import ChatStreamReader, read_whole
+from adapters.providers.openai.messages import ChatMessages
+from adapters.providers.openai.native import with_usage
+from adapters.providers.openai.replies import ChatStreamReader, read_whole
 from domain.answer import AnswerEvent
 from domain.chat import OPTIONS, ChatAsk, Expressible, Reasoning, ResponseFormat, Tool, ToolChoice
 

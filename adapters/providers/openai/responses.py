@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from adapters.providers.openai_chat.foreign import without_foreign
+from adapters.providers.openai.foreign import without_foreign
 from adapters.providers.sse import END_MARK
 from adapters.providers.vocabulary import ErrorInAnswer
 from domain.pricing import Tokens

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from adapters.providers.openai_chat.completion import NO_RAW, Completion, CompletionChoice, decoded, usage_in
-from adapters.providers.openai_chat.errors import error_inside
-from adapters.providers.openai_chat.foreign import without_foreign
+from adapters.providers.openai.completion import NO_RAW, Completion, CompletionChoice, decoded, usage_in
+from adapters.providers.openai.errors import error_inside
+from adapters.providers.openai.foreign import without_foreign
 from adapters.providers.sse import END_MARK
 from domain.errors import InvalidInput
 from domain.upstream import ProviderCall, Reply, ReplyPiece

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import msgspec
 
-from adapters.providers.openai_chat.completion import Completion, CompletionChoice, decoded, usage_in
-from adapters.providers.openai_chat.errors import error_inside
-from adapters.providers.openai_chat.tool_calls import FunctionCall, ToolCall, ToolCalls
+from adapters.providers.openai.completion import Completion, CompletionChoice, decoded, usage_in
+from adapters.providers.openai.errors import error_inside
+from adapters.providers.openai.tool_calls import FunctionCall, ToolCall, ToolCalls
 from adapters.providers.sse import END_MARK
 from adapters.providers.vocabulary import ErrorInAnswer
 from domain.answer import (
