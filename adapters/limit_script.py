@@ -14,6 +14,7 @@ from domain.ids import RequestId
 from domain.limit_book import NO_SEEDS, countable
 from domain.limits import Demand, Rule, State, Unseeded, Verdict, check_rules, up_to_seconds, window_start_ms
 
+PARTS = ("limit_counter.lua", "limiter.lua")
 COUNTER = "agg:{limits}:"
 RECORD = b"agg:{limits}:request:"
 KINDS = {"requests": "r", "tokens": "t", "spend": "s", "concurrent": "c"}
@@ -43,7 +44,7 @@ class LimitScript:
     for rules that cannot go together."""
 
     def __init__(self, client: Redis, *, timeout_s: float = TIMEOUT_S) -> None:
-        source = (resources.files("adapters") / "limiter.lua").read_text(encoding="utf-8")
+        source = "".join((resources.files("adapters") / part).read_text(encoding="utf-8") for part in PARTS)
         self._script = BatchedScript(client, source, timeout_s=timeout_s)
         self._plans: dict[tuple[Rule, ...], _Plan] = {}
 
@@ -120,7 +121,8 @@ def _verdict(rules: tuple[Rule, ...], reply: list[int]) -> Verdict:
     if allowed:
         return Verdict(allowed=True, states=states)
     retry_after_s = None if wait_ms < 0 else up_to_seconds(wait_ms)
-    return Verdict(allowed=False, states=states, binding=rules[binding - 1], retry_after_s=retry_after_s)
+    refusing = rules[binding - 1] if binding else None
+    return Verdict(allowed=False, states=states, binding=refusing, retry_after_s=retry_after_s)
 
 
 def _used(rules: tuple[Rule, ...], plan: _Plan, reply: list[int]) -> tuple[tuple[Rule, int, int], ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from adapters.spend_seeds import SpendSeeds
-from adapters.untold_limits import Ended, Rules, Untold
+from adapters.untold_limits import Ended, Rules, Running, Untold
 from domain.errors import Busy, Unavailable
 from domain.ids import RequestId
 from domain.limit_book import LimitBook
@@ -51,8 +51,11 @@ class LocalLimits:
                 self.hear(rule, spent, start_ms)
         raise Unavailable("What was spent so far is not known just now; try again shortly.")
 
-    def admit(self, rules: Rules, demand: Demand) -> Verdict:
-        """On this worker's shares. Raises Busy when too much waits to be told, Unavailable when not prepared."""
+    def admit(self, rules: Rules, demand: Demand, *, asked: bool) -> Verdict:
+        """On this worker's shares; `asked` when Valkey may have heard of it.
+
+        Raises Busy when too much waits to be told, Unavailable when not prepared.
+        """
         if len(self.untold.used) >= MAX_USED or len(self._shares) >= MAX_KNOWN:
             raise Busy("Too many limits are counted here; try again shortly.")
         now_ms = self._clock_ms()
@@ -67,7 +70,7 @@ class LocalLimits:
         if isinstance(verdict, Unseeded):
             raise Unavailable("What was spent so far is not known just now; try again shortly.")
         if verdict.allowed:
-            self.untold.run(rules, demand)
+            self.untold.run(Running(rules, demand, asked))
         return _of_whole(verdict, rules, shares)
 
     def holds(self, request_id: RequestId) -> bool:
@@ -77,10 +80,7 @@ class LocalLimits:
     def finish(self, ended: Ended) -> None:
         if self._book.holds(ended.request_id):
             self._book.finish(ended.rules, ended.request_id, ended.tokens, ended.nanos, self._clock_ms())
-        if self.untold.running.pop(ended.request_id, None) is None:
-            self.untold.end(ended)
-        else:
-            self.untold.use(ended)
+        self.untold.end(ended)
 
     def touch(self, rules: Rules, request_id: RequestId) -> None:
         self._book.touch(rules, request_id, self._clock_ms())

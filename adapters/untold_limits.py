@@ -22,24 +22,39 @@ class Ended(msgspec.Struct, frozen=True):
     nanos: int
 
 
+class Running(msgspec.Struct, frozen=True):
+    """Admitted here. `asked`: Valkey may have heard of it, too."""
+
+    rules: Rules
+    demand: Demand
+    asked: bool
+
+
 class Untold(msgspec.Struct):
     """What happened without Valkey: requests that run, ends of requests that it knows or may know, and by rules what
     ended requests used of which it knows nothing."""
 
-    running: dict[RequestId, tuple[Rules, Demand]] = {}
+    running: dict[RequestId, Running] = {}
     ended: dict[RequestId, Ended] = {}
     used: dict[Rules, tuple[int, int]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.running or self.ended or self.used)
 
-    def run(self, rules: Rules, demand: Demand) -> None:
-        before = self.running.get(demand.request_id, ((), demand))[0]
-        self.running[demand.request_id] = (*before, *(rule for rule in rules if rule not in before)), demand
+    def run(self, running: Running) -> None:
+        ident, rules, asked = running.demand.request_id, running.rules, running.asked
+        if before := self.running.get(ident):
+            rules = (*before.rules, *(rule for rule in rules if rule not in before.rules))
+            asked = asked or before.asked
+        self.ended.pop(ident, None)
+        self.running[ident] = Running(rules, running.demand, asked)
 
     def end(self, ended: Ended) -> None:
         """With too many of them, this one's reservation lasts until its deadline."""
-        if ended.request_id in self.ended or len(self.ended) < MAX_ENDED:
+        running = self.running.pop(ended.request_id, None)
+        if running and not running.asked:
+            self.use(ended)
+        elif ended.request_id in self.ended or len(self.ended) < MAX_ENDED:
             self.ended.setdefault(ended.request_id, ended)
         else:
             self.use(ended)
@@ -51,17 +66,17 @@ class Untold(msgspec.Struct):
             tokens, nanos = self.used.get(lasting, (0, 0))
             self.used[lasting] = tokens + ended.tokens, nanos + ended.nanos
 
-    def take_running(self, most: int) -> list[tuple[Rules, Demand]]:
+    def take_running(self, most: int) -> list[Running]:
         taken = list(islice(self.running.values(), most))
-        for _, demand in taken:
-            del self.running[demand.request_id]
+        for one in taken:
+            del self.running[one.demand.request_id]
         return taken
 
-    def put_back(self, running: Sequence[tuple[Rules, Demand]]) -> None:
+    def put_back(self, running: Sequence[Running]) -> None:
         """Valkey may have heard of them. Those that ended meanwhile stay ended."""
-        for rules, demand in running:
-            if demand.request_id not in self.ended:
-                self.run(rules, demand)
+        for one in running:
+            if one.demand.request_id not in self.ended:
+                self.run(Running(one.rules, one.demand, asked=True))
 
     def close_used(self, ident: str, most: int) -> None:
         """Make ends of some use, each with an id of its own (`ident` is new each time): told twice, it counts once."""

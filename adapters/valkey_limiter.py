@@ -17,8 +17,9 @@ import structlog
 from redis.asyncio import Redis
 
 from adapters.limit_script import LimitScript
-from adapters.local_limits import Ended, LocalLimits, Rules
+from adapters.local_limits import LocalLimits
 from adapters.spend_seeds import SpendSeeds
+from adapters.untold_limits import Ended, Rules, Running
 from adapters.valkey_script import MAX_BATCH, TIMEOUT_S, ValkeyAway
 from domain.errors import Unavailable
 from domain.ids import RequestId
@@ -28,6 +29,7 @@ from domain.limits import Demand, Rule, SpentSince, Unseeded, Verdict
 PAUSE_S = 0.5
 """Between two attempts to reach a Valkey that is away."""
 ATTEMPTS = 3
+MAX_RUNNING = 100_000
 
 logger = structlog.get_logger()
 
@@ -52,6 +54,7 @@ class ValkeyLimiter:
         self._worker = worker
         self._clock_ms = clock_ms
         self._pause_s = pause_s
+        self._running: dict[RequestId, None] = {}
         self._returning: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -64,27 +67,16 @@ class ValkeyLimiter:
         rules = tuple(rules)
         if not rules:
             return Verdict(allowed=True)
-        asked = False
-        try:
-            for _ in range(ATTEMPTS):
-                if not self.degraded:
-                    asked = True
-                    try:
-                        return await self._ask(rules, demand)
-                    except ValkeyAway as away:
-                        self._leave(away)
-                await self._local.prepare(rules)
-                if self.degraded:
-                    return self._decide_alone(rules, demand, asked=asked)
-        except Exception:
-            self._give_back(rules, demand.request_id, asked=asked)
-            raise
-        raise Unavailable("The limits cannot be checked just now; try again shortly.")
+        verdict = await self._decide(rules, demand)
+        if verdict.allowed:
+            self._note(demand.request_id)
+        return verdict
 
     async def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
         rules = tuple(rules)
         if not rules:
             return
+        self._running.pop(request_id, None)
         if not (self.degraded or self._local.holds(request_id)):
             try:
                 await self._script.finish(rules, request_id, tokens, nanos)
@@ -110,6 +102,24 @@ class ValkeyLimiter:
             await asyncio.wait({self._returning})
         await self._script.aclose()
 
+    async def _decide(self, rules: Rules, demand: Demand) -> Verdict:
+        ident, doubtful = demand.request_id, False
+        for _ in range(ATTEMPTS):
+            if not self.degraded:
+                try:
+                    return await self._ask(rules, demand)
+                except ValkeyAway as away:
+                    self._leave(away)
+                    doubtful = True
+                    if ident not in self._running:
+                        self._local.untold.end(Ended(rules, ident, 0, 0))  # it may hold there what is refused here
+            await self._local.prepare(rules)
+            if self.degraded:
+                return self._local.admit(rules, demand, asked=doubtful or ident in self._running)
+            if doubtful:
+                break
+        raise Unavailable("The limits cannot be checked just now; try again shortly.")
+
     async def _ask(self, rules: Rules, demand: Demand) -> Verdict:
         seeds: Mapping[Rule, tuple[int, int]] = NO_SEEDS
         for _ in range(ATTEMPTS):
@@ -121,16 +131,10 @@ class ValkeyLimiter:
             seeds = await self._seeds.of(answer.missing)
         raise Unavailable("What was spent so far is not known just now; try again shortly.")
 
-    def _decide_alone(self, rules: Rules, demand: Demand, *, asked: bool) -> Verdict:
-        verdict = self._local.admit(rules, demand)
-        if not verdict.allowed:
-            self._give_back(rules, demand.request_id, asked=asked)
-        return verdict
-
-    def _give_back(self, rules: Rules, request_id: RequestId, *, asked: bool) -> None:
-        """Valkey was asked, did not answer, and may have admitted what is refused."""
-        if asked and self.degraded:
-            self._local.untold.end(Ended(rules, request_id, 0, 0))
+    def _note(self, request_id: RequestId) -> None:
+        if len(self._running) >= MAX_RUNNING:
+            del self._running[next(iter(self._running))]
+        self._running[request_id] = None
 
     def _leave(self, away: ValkeyAway) -> None:
         if self._returning is None and not self._closed:
@@ -160,10 +164,10 @@ class ValkeyLimiter:
             untold.close_used(f"{self._worker}:{self._clock_ms()}", MAX_BATCH)
             await self._tell_ended(untold.some_ended(MAX_BATCH))
 
-    async def _tell_running(self, running: Sequence[tuple[Rules, Demand]]) -> None:
+    async def _tell_running(self, running: Sequence[Running]) -> None:
         """Whatever ends meanwhile is told afterwards."""
         try:
-            await asyncio.gather(*(self._script.adopt(rules, demand) for rules, demand in running))
+            await asyncio.gather(*(self._script.adopt(one.rules, one.demand) for one in running))
         except BaseException:
             self._local.untold.put_back(running)
             raise

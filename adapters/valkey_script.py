@@ -1,4 +1,7 @@
-"""One Lua script on Valkey. Calls that come while one batch is under way go out together as the next one."""
+"""One Lua script on Valkey. Calls that come while one batch is under way go out together as the next one.
+
+One connection of redis-py's, used without its pool and pipeline: they cost four times as much CPU a call.
+"""
 
 import asyncio
 import hashlib
@@ -6,8 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
+from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import ConnectionError as NotConnected
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 MAX_BATCH = 256
 MAX_WAITING = 10_000
@@ -22,8 +27,11 @@ class ValkeyAway(Exception):
 
 
 class BatchedScript:
+    """The script must not mind to be called twice with the same arguments."""
+
     def __init__(self, client: Redis, source: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        self._client = client
+        self._connection = client.connection_pool.make_connection()
+        self._connection.socket_timeout = None  # a batch has one deadline
         self._source = source
         self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
         self._timeout_s = timeout_s
@@ -41,10 +49,11 @@ class BatchedScript:
         return await answer
 
     async def aclose(self) -> None:
-        """What still waits is told that Valkey is away. The client stays open."""
+        """What still waits is told that Valkey is away."""
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait({self._sender})
+        await self._connection.disconnect(nowait=True)
 
     async def _send_all(self) -> None:
         batch: list[tuple[Arguments, asyncio.Future[Any]]] = []
@@ -66,20 +75,36 @@ class BatchedScript:
 
     async def _send(self, commands: Sequence[Arguments]) -> list[Any]:
         """Each command's answer or exception. A server that does not have the script is given it."""
-        answers = await self._pipelined(commands)
+        answers = await self._exchange(commands)
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            await cast("Any", self._client).script_load(self._source)
-            again = await self._pipelined([commands[index] for index in unknown])
+            _, *again = await self._exchange(
+                [("SCRIPT", "LOAD", self._source), *(commands[index] for index in unknown)]
+            )
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
         return answers
 
-    async def _pipelined(self, commands: Sequence[Arguments]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
+    async def _exchange(self, commands: Sequence[Arguments]) -> list[Any]:
+        packed = [pack_command(cast("tuple[str]", tuple(command))) for command in commands]
+        try:
+            return await self._answers(packed)
+        except NotConnected:  # a connection that was idle may have been closed long ago
+            return await self._answers(packed)
+
+    async def _answers(self, packed: list[bytes]) -> list[Any]:
+        answers: list[Any] = []
+        try:
+            await self._connection.send_packed_command(packed)
+            while len(answers) < len(packed):
+                try:
+                    answers.append(await self._connection.read_response())
+                except ResponseError as refusal:
+                    answers.append(refusal)
+        except BaseException:
+            await self._connection.disconnect(nowait=True)
+            raise
+        return answers
 
 
 def _settle(future: asyncio.Future[Any], answer: object) -> None:

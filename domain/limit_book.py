@@ -58,12 +58,15 @@ class LimitBook:
             for rule, counter in zip(rules, counters, strict=True)
             if rule.counter not in held and counter.total + (amount := amount_of(rule, demand)) > rule.limit
         ]
-        if not waits:
+        has_ended = self._has_finished(demand.request_id, now_ms)
+        if not waits and not has_ended:
             self._hold(rules, demand, now_ms, record)
         states = tuple(
             State(rule, max(0, rule.limit - counter.total), up_to_seconds(counter.reset_ms(now_ms)))
             for rule, counter in zip(rules, counters, strict=True)
         )
+        if has_ended:
+            return Verdict(allowed=False, states=states)
         return _refusal(waits, states) if waits else Verdict(allowed=True, states=states)
 
     def adopt(self, rules: Sequence[Rule], demand: Demand, now_ms: int) -> None:
@@ -105,7 +108,7 @@ class LimitBook:
         for rule, counter in zip(rules, self._opened(rules, now_ms), strict=True):
             if isinstance(counter, Slots):
                 if request_id in counter.until_ms:
-                    counter.until_ms[request_id] = deadline_ms(now_ms)
+                    counter.take(request_id, deadline_ms(now_ms))
             elif rule.kind != "requests" and rule.counter in record.held:
                 record.held[rule.counter] = counter.put_off(record.held[rule.counter])
         record.deadline_ms = deadline_ms(now_ms)
@@ -125,13 +128,12 @@ class LimitBook:
         if record is None:
             record = self._records[demand.request_id] = self._new_record(now_ms)
             self._finished.pop(demand.request_id, None)
-        record.deadline_ms = deadline_ms(now_ms)
         for rule in rules:
             if rule.counter in record.held:
                 continue
             counter = self._counters[rule.counter]
             if isinstance(counter, Slots):
-                counter.until_ms[demand.request_id] = record.deadline_ms
+                counter.take(demand.request_id, deadline_ms(now_ms))
                 record.held[rule.counter] = SLOT
             else:
                 record.held[rule.counter] = counter.take(amount_of(rule, demand))

@@ -1,6 +1,7 @@
 """One counter of a limit: what is used, and what is open in buckets that fall away with time."""
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from domain.limits import (
@@ -151,7 +152,7 @@ class Counter:
 
 @dataclass
 class Slots:
-    """Requests at once: their ids, each until its deadline."""
+    """Requests at once: their ids, each until its deadline, the earliest first."""
 
     until_ms: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -160,8 +161,16 @@ class Slots:
         return len(self.until_ms)
 
     def advance(self, now_ms: int) -> None:
-        for ident in [ident for ident, until_ms in self.until_ms.items() if until_ms <= now_ms]:
+        while self.until_ms:
+            ident, until_ms = next(iter(self.until_ms.items()))
+            if until_ms > now_ms:
+                break
             del self.until_ms[ident]
+
+    def take(self, ident: str, until_ms: int) -> None:
+        """Or put it off."""
+        self.until_ms.pop(ident, None)
+        self.until_ms[ident] = until_ms
 
     def wait_ms(self, amount: int, limit: int, now_ms: int) -> int | None:
         return BUSY_RETRY_MS if amount <= limit else None
@@ -170,7 +179,7 @@ class Slots:
         return 0
 
     def is_idle(self, now_ms: int) -> bool:
-        return all(until_ms <= now_ms for until_ms in self.until_ms.values())
+        return all(until_ms <= now_ms for until_ms in islice(reversed(self.until_ms.values()), 1))
 
 
 def counter_of(rule: Rule) -> Counter | Slots:

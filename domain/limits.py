@@ -86,7 +86,8 @@ class State(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """`binding` is the rule that refuses for longest; waiting `retry_after_s` may help, and never does if None.
+    """`binding` is the rule that refuses for longest; None, too, for a request that has ended. Waiting `retry_after_s`
+    may help, and never does if None.
 
     `degraded`: decided by this worker alone, on its share.
     """
@@ -103,7 +104,7 @@ class Limiter(Protocol):
 
     async def admit(self, rules: Sequence[Rule], demand: Demand) -> Verdict:
         """All or nothing. A running request that asks again takes only what it does not hold yet (a fallback under
-        the rules of another model).
+        the rules of another model); one that has ended is refused, so that a late message holds nothing.
 
         Raises Unavailable when a spend counter cannot be known, and Busy when too many requests run on local shares.
         """

@@ -1,5 +1,6 @@
 """What tests of limits share: rules, demands, and steps that a book and a script can both take."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -8,10 +9,26 @@ from typing import Literal, TypeAlias
 import msgspec
 from hypothesis import strategies as st
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from adapters.endpoints import RedisEndpoint
+from adapters.limit_script import Answer
+from domain.errors import Unavailable
 from domain.ids import RequestId
-from domain.limits import SECOND_MS, Demand, Kind, Rule, Scope, Window
+from domain.limits import (
+    DAY_MS,
+    HOLD_MINUTES,
+    MINUTE_MS,
+    SECOND_MS,
+    Demand,
+    Kind,
+    Rule,
+    Scope,
+    Unseeded,
+    Verdict,
+    Window,
+)
 
 NOW_MS = 1_772_323_190_500
 """10 s before March 2026."""
@@ -27,35 +44,43 @@ def demand(ident: str, tokens: int = 0, nanos: int = 0) -> Demand:
     return Demand(RequestId(ident), tokens, nanos)
 
 
+def decided(answer: Answer | Unseeded) -> Verdict:
+    assert isinstance(answer, Answer)
+    return answer.verdict
+
+
 class Books:
     """A `SpentSince`: what the read models would say."""
 
     def __init__(self, spent: Mapping[str, int] | None = None) -> None:
         self.spent = dict(spent or {})
         self.asked: list[tuple[str, str, datetime]] = []
+        self.open = True
 
     async def __call__(self, scope: Scope, subject: str, start: datetime) -> int:
         self.asked.append((scope, subject, start))
+        await asyncio.sleep(0)
+        if not self.open:
+            raise Unavailable("The read models do not answer.")
         return self.spent.get(subject, 0)
-
-
-def client_of(where: RedisEndpoint, timeout_s: float | None = None) -> Redis:
-    return Redis(host=where.host, port=where.port, password=where.password, socket_timeout=timeout_s)
 
 
 @asynccontextmanager
 async def connected(where: RedisEndpoint) -> AsyncGenerator[Redis]:
-    client = client_of(where)
+    client = Redis(host=where.host, port=where.port, password=where.password, retry=Retry(NoBackoff(), 0))
     try:
         yield client
     finally:
         await client.aclose()
 
 
+Operation = Literal["admit", "adopt", "finish", "touch"]
+
+
 class Step(msgspec.Struct, frozen=True):
     """Some time after the last one, of one of a few requests, under some of the rules."""
 
-    operation: Literal["admit", "adopt", "finish", "touch"]
+    operation: Operation
     after_ms: int
     rules: tuple[Rule, ...]
     request: int
@@ -70,7 +95,8 @@ AFTER_MS = st.one_of(
     st.just(0),
     st.integers(1, 3 * SECOND_MS),
     st.integers(1, 90 * SECOND_MS),
-    st.sampled_from([60_000, 61_000, 900_000, 960_000, 86_400_000, 31 * 86_400_000]),
+    st.integers(5, 15).map(lambda minutes: minutes * MINUTE_MS),
+    st.sampled_from([61 * SECOND_MS, HOLD_MINUTES * MINUTE_MS, DAY_MS, 31 * DAY_MS]),
 )
 ALL_RULES = (
     rule("requests", "minute", 4),
@@ -82,17 +108,26 @@ ALL_RULES = (
     rule("spend", "day", 60, scope="account"),
     rule("spend", "month", 150),
 )
-STEPS = st.lists(
-    st.builds(
+OPERATIONS = st.sampled_from(["admit", "admit", "admit", "adopt", "finish", "touch", "touch"])
+
+
+SOME_MINUTES = st.one_of(st.just(0), st.integers(3, 15).map(lambda minutes: minutes * MINUTE_MS))
+"""Steps in which much is put off or given up."""
+
+
+@st.composite
+def step_lists(draw: st.DrawFn, after_ms: st.SearchStrategy[int] = AFTER_MS) -> Steps:
+    """Of few requests, mostly under the same rules, so that they meet."""
+    usual = tuple(draw(st.lists(st.sampled_from(ALL_RULES), unique=True, min_size=1, max_size=6)))
+    sets = st.one_of(st.just(usual), st.just(usual), st.sampled_from(usual).map(lambda one: (one,)))
+    step = st.builds(
         Step,
-        operation=st.sampled_from(["admit", "admit", "admit", "adopt", "finish", "finish", "touch"]),
-        after_ms=AFTER_MS,
-        rules=st.lists(st.sampled_from(ALL_RULES), unique=True, max_size=6).map(tuple),
-        request=st.integers(0, 5),
-        tokens=st.integers(0, 45),
-        nanos=st.integers(0, 65),
+        operation=OPERATIONS,
+        after_ms=after_ms,
+        rules=sets,
+        request=st.integers(0, 3),
+        tokens=st.one_of(st.just(0), st.integers(0, 12), st.integers(0, 45)),
+        nanos=st.one_of(st.integers(0, 15), st.integers(0, 65)),
         spent=st.integers(0, 30),
-    ),
-    min_size=1,
-    max_size=30,
-)
+    )
+    return draw(st.lists(step, min_size=4, max_size=30))

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from adapters.endpoints import ServiceEndpoints
 from adapters.limit_script import LimitScript
 from domain.ids import RequestId
 from domain.limit_book import LimitBook
-from domain.limits import Rule, Unseeded, Verdict
-from tests.limits import NOW_MS, PATIENT_S, STEPS, Step, Steps, connected, demand
+from domain.limits import DAY_MS, MINUTE_MS, SECOND_MS, Rule, Unseeded, Verdict
+from tests.limits import NOW_MS, PATIENT_S, SOME_MINUTES, Operation, Step, Steps, connected, demand, rule, step_lists
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,6 +31,15 @@ async def script(valkey: Redis) -> AsyncIterator[LimitScript]:
     script = LimitScript(valkey, timeout_s=PATIENT_S)
     yield script
     await script.aclose()
+
+
+SLOTS = rule("concurrent", "none", 3)
+TOKENS = rule("tokens", "day", 70)
+TEN_MINUTES = 10 * MINUTE_MS
+
+
+def step(operation: Operation, request: int, after_ms: int = 0, *rules: Rule) -> Step:
+    return Step(operation, after_ms, rules or (SLOTS, TOKENS), request, 5, 0, 0)
 
 
 class Both:
@@ -75,9 +85,42 @@ class Both:
         return answer if isinstance(answer, Unseeded) else answer.verdict
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS)
-async def test_the_script_and_the_book_agree(script: LimitScript, steps: Steps) -> None:
+async def agree_on(script: LimitScript, steps: Steps) -> None:
     both = Both(script)
     for step in steps:
         await both.take(step)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [step("finish", 1), step("finish", 1, 110 * SECOND_MS), step("admit", 2)],
+        [step("finish", 1), step("finish", 1, 130 * SECOND_MS), step("admit", 2)],
+        [step("admit", 1), step("touch", 1, TEN_MINUTES, SLOTS), step("finish", 1, TEN_MINUTES), step("admit", 2)],
+        [step("admit", 1), step("touch", 1, TEN_MINUTES, SLOTS), step("touch", 1, TEN_MINUTES), step("admit", 2)],
+        [step("admit", 1), step("touch", 1, TEN_MINUTES, TOKENS), step("touch", 1, TEN_MINUTES), step("admit", 2)],
+    ],
+    ids=["ended twice", "ended twice, long apart", "part put off, ended", "slot put off", "tokens put off"],
+)
+async def test_they_agree_on_what_chance_rarely_meets(script: LimitScript, steps: Steps) -> None:
+    await agree_on(script, [step("touch", 0, MINUTE_MS), *steps])
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=step_lists())
+async def test_the_script_and_the_book_agree(script: LimitScript, steps: Steps) -> None:
+    await agree_on(script, steps)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=step_lists(SOME_MINUTES))
+async def test_they_agree_on_what_is_put_off_and_what_is_given_up(script: LimitScript, steps: Steps) -> None:
+    await agree_on(script, steps)
+
+
+@settings(max_examples=200, deadline=None)
+@given(now_ms=st.integers(DAY_MS, 300 * 366 * DAY_MS))
+async def test_they_agree_on_the_calendar(script: LimitScript, now_ms: int) -> None:
+    both = Both(script)
+    both.now_ms = now_ms
+    await both.take(Step("admit", 0, (rule("spend", "day", 9), rule("spend", "month", 9, "s2")), 0, 0, 1, 1))
