@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from adapters.batch_publisher import ATTEMPT_S, BatchPublisher
 from domain.errors import Busy, OutcomeUnknown, Unavailable
 from domain.events import Envelope, tag_of
-from domain.request import RequestEnd, RequestEvent
+from domain.request import RequestAdmitted, RequestEvent
 
 SUBJECT = "req.0"
 MAX_WAITING = 20_000
@@ -32,23 +32,23 @@ OnPublish = Callable[[int, float], None]
 
 
 class _Waiting:
-    """An event and who waits for it. `ends` marks the end of a request, which is never given up."""
+    """An event and who waits for it. `kept`: it is about a request that was admitted, and is never given up."""
 
-    __slots__ = ("deadline", "done", "ends", "event", "raw")
+    __slots__ = ("deadline", "done", "event", "kept", "raw")
 
     def __init__(self, event: RequestEvent, done: "asyncio.Future[int]", deadline: float) -> None:
         self.event = event
         self.done = done
         self.deadline = deadline
-        self.ends = isinstance(event, RequestEnd)
+        self.kept = type(event) is not RequestAdmitted
         self.raw = b""
 
 
 class GroupCommitRequestLog:
     """`worker` names this process and this run of it: no other may ever write under the same name.
 
-    Overload refuses work, not bookkeeping: a full queue turns admissions away (Busy) and takes every end. A caller
-    that is cancelled while its admission still waits takes it back; once sent, it is recorded.
+    Overload refuses work, not bookkeeping: a full queue turns admissions away (Busy) and takes every attempt and
+    end. A caller that is cancelled while its admission still waits takes it back; once sent, it is recorded.
     `on_publish(batch_size, latency_s)` is told of every message that was acknowledged.
     """
 
@@ -113,9 +113,9 @@ class GroupCommitRequestLog:
         return await waiting.done
 
     def _admit(self, waiting: _Waiting) -> None:
-        if self._stopped or (self._closing and not waiting.ends):
+        if self._stopped or (self._closing and not waiting.kept):
             raise Unavailable("This server takes no new requests.")
-        if not waiting.ends and len(self._queue) >= self._max_waiting:
+        if not waiting.kept and len(self._queue) >= self._max_waiting:
             raise Busy("Too many requests wait for the event log; try again.")
 
     async def _commit_all(self) -> None:
@@ -146,7 +146,7 @@ class GroupCommitRequestLog:
         size, room = 0, min(MAX_BATCH_BYTES, self._publisher.max_bytes)
         while self._queue and len(batch) < MAX_BATCH_EVENTS:
             waiting = self._queue[0]
-            if (waiting.done.cancelled() and not waiting.ends) or not self._encode(waiting, room):
+            if (waiting.done.cancelled() and not waiting.kept) or not self._encode(waiting, room):
                 self._queue.popleft()
                 continue
             size += len(waiting.raw) + 1
@@ -203,7 +203,7 @@ def _gives_up(waiting: _Waiting, moment: float) -> bool:
     """Whether it leaves the queue unsent."""
     if waiting.deadline >= moment:
         return False
-    if waiting.ends:
+    if waiting.kept:
         _fail(waiting, OutcomeUnknown("The event log did not confirm the request in time; it will be recorded."))
         return False
     _fail(waiting, Unavailable("The event log cannot take requests now; nothing was recorded."))

@@ -1,12 +1,14 @@
-"""Who may come in and which models there are, in this process's memory, kept fresh by a live tail of the log.
+"""Who may come in, which models there are, and by what routes and limits they are served, in this process's memory,
+kept fresh by a live tail of the log.
 
 Each event carries the state after it, so one message per subject is enough and any message replaces what was known.
-What cannot be read is taken out: an unreadable revocation must not leave its key alive.
+What cannot be read is taken out: an unreadable revocation must not leave its key alive. Limits that cannot be read are
+not taken for none: until they can be, nobody is told any.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,6 +18,11 @@ import structlog
 from adapters.jetstream_reads import StoredMessage
 from adapters.log_reader import CaughtUp
 from domain.catalog import MODEL, Model
+from domain.declared_deployment import DEPLOYMENT, DeclaredDeployment
+from domain.declared_limits import LIMITS, DeclaredLimits, LimitsSet
+from domain.declared_route import ROUTE, CatalogRoute, DeclaredRoute
+from domain.deployment import Deployment
+from domain.errors import Unavailable
 from domain.events import decode_envelope
 from domain.ids import AccountId, SessionId, UserId
 from domain.key import KEY, Key
@@ -23,8 +30,10 @@ from domain.session import SESSIONS, Sessions
 from domain.user import USER, Role, User
 
 State = TypeVar("State")
+Item = TypeVar("Item")
 
-FILTERS = tuple(f"evt.*.{aggregate.kind}.*" for aggregate in (KEY, SESSIONS, USER, MODEL))
+FOLLOWED = (KEY, SESSIONS, USER, MODEL, DEPLOYMENT, ROUTE, LIMITS)
+FILTERS = tuple(f"evt.*.{aggregate.kind}.*" for aggregate in FOLLOWED)
 """The subjects to follow."""
 
 logger = structlog.get_logger()
@@ -55,6 +64,21 @@ class _Data(msgspec.Struct, Generic[State], frozen=True):
     after: State
 
 
+class _ByName(Generic[Item]):
+    """What the catalogue declares, by name; the log knows it by another id."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, Item] = {}
+        self._name_of: dict[str, str] = {}
+
+    def put(self, ident: str, name: str, item: Item) -> None:
+        self.items[name], self._name_of[ident] = item, name
+
+    def take_out(self, ident: str) -> None:
+        if (known := self._name_of.pop(ident, None)) is not None:
+            self.items.pop(known, None)
+
+
 class LiveDirectory:
     def __init__(self) -> None:
         self._keys: dict[bytes, Key] = {}
@@ -62,8 +86,12 @@ class LiveDirectory:
         self._sessions: dict[SessionId, LiveSession] = {}
         self._sessions_of: dict[str, tuple[SessionId, ...]] = {}
         self._roles: dict[UserId, Role] = {}
-        self._models: dict[str, Model] = {}
-        self._name_of: dict[str, str] = {}
+        self._models = _ByName[Model]()
+        self._deployments = _ByName[Deployment]()
+        self._routes = _ByName[CatalogRoute]()
+        self._limits: dict[str, LimitsSet] = {}
+        self._all_limits: tuple[LimitsSet, ...] = ()
+        self._unreadable_limits: set[str] = set()
         self._versions: dict[str, int] = {}
         self._heartbeat: Heartbeat | None = None
         self._changed = asyncio.Event()
@@ -72,6 +100,9 @@ class LiveDirectory:
             SESSIONS.kind: (msgspec.json.Decoder(_Data[Sessions]), self._set_sessions),
             USER.kind: (msgspec.json.Decoder(_Data[User]), self._set_user),
             MODEL.kind: (msgspec.json.Decoder(_Data[Model]), self._set_model),
+            DEPLOYMENT.kind: (msgspec.json.Decoder(_Data[DeclaredDeployment]), self._set_deployment),
+            ROUTE.kind: (msgspec.json.Decoder(_Data[DeclaredRoute]), self._set_route),
+            LIMITS.kind: (msgspec.json.Decoder(_Data[DeclaredLimits]), self._set_limits),
         }
 
     # Reading. No I/O, no copies.
@@ -93,10 +124,22 @@ class LiveDirectory:
         return self._roles.get(user_id)
 
     def models(self) -> Mapping[str, Model]:
-        return self._models
+        return self._models.items
 
     def model(self, name: str) -> Model | None:
-        return self._models.get(name)
+        return self._models.items.get(name)
+
+    def deployments(self) -> Mapping[str, Deployment]:
+        return self._deployments.items
+
+    def routes(self) -> Mapping[str, CatalogRoute]:
+        return self._routes.items
+
+    def limits(self) -> Sequence[LimitsSet]:
+        """Raises Unavailable while there are some that this process cannot read."""
+        if self._unreadable_limits:
+            raise Unavailable("Some limits of the catalogue cannot be read here; the operator must set them anew.")
+        return self._all_limits
 
     @property
     def caught_up(self) -> bool:
@@ -179,7 +222,25 @@ class LiveDirectory:
             self._roles[user.user_id] = user.role
 
     def _set_model(self, ident: str, model: Model | None) -> None:
-        if (known := self._name_of.pop(ident, None)) is not None:
-            self._models.pop(known, None)
+        self._models.take_out(ident)
         if model is not None:
-            self._models[model.model], self._name_of[ident] = model, model.model
+            self._models.put(ident, model.model, model)
+
+    def _set_deployment(self, ident: str, declared: DeclaredDeployment | None) -> None:
+        self._deployments.take_out(ident)
+        if declared is not None and declared.deployment is not None:
+            self._deployments.put(ident, declared.deployment.name, declared.deployment)
+
+    def _set_route(self, ident: str, declared: DeclaredRoute | None) -> None:
+        self._routes.take_out(ident)
+        if declared is not None and declared.current is not None:
+            self._routes.put(ident, declared.current.route.name, declared.current)
+
+    def _set_limits(self, ident: str, declared: DeclaredLimits | None) -> None:
+        self._limits.pop(ident, None)
+        self._unreadable_limits.discard(ident)
+        if declared is None:
+            self._unreadable_limits.add(ident)
+        elif declared.told is not None:
+            self._limits[ident] = declared.told
+        self._all_limits = tuple(self._limits.values())

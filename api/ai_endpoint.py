@@ -7,7 +7,7 @@ does not cancel it, and what the provider reports is charged.
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,17 +17,21 @@ import structlog
 
 from adapters.dialects.dialect import ClientRequest
 from api.ai_errors import ErrorFormat
+from api.answer_cache import AnswerCache, CacheTurn
 from api.auth import Authenticator, Caller
 from api.body import ClientGone, Receive, read_body
 from api.errors import INTERNAL, Failure, failure_of
 from api.keep_alive import KeepAlive
 from api.model_names import ModelNames
+from api.rate_limits import Permit, RateLimits
 from api.request_id import GIVEN
 from api.send import Send, send_whole
 from api.slow_client import SlowClient
 from api.telemetry import RequestTelemetry
 from commands.answer_request import AnswerRequest, AnswerRequestHandler, Running
-from domain.errors import AggregatorError, ProviderError, UnsupportedParameter
+from commands.route_plan import RouteAsk
+from commands.route_requests import RouteBook
+from domain.errors import AggregatorError, UnsupportedParameter
 from domain.ids import RequestId
 from domain.money import usd
 from domain.upstream import ProviderCall, ReplyPiece
@@ -36,6 +40,8 @@ SLOW_CLIENT_S = 30.0
 """A client that takes nothing for so long is not served any further; its request is still accounted."""
 KEEP_ALIVE_S = 7.5
 """No stream is silent for longer than twice that, 15 s: proxies cut connections that seem dead."""
+LONGEST_TOKEN_BYTES = 8
+TOOLS, NOTHING_SPECIAL = frozenset({"tools"}), frozenset[str]()
 KEEP_ALIVE = b": keep-alive\n\n"
 NOT_IN_HEADERS = re.compile(r"[^\x20-\x7e]")
 MAX_HEADER_CHARS = 2_000
@@ -62,7 +68,10 @@ class AiParts:
 
     authenticator: Authenticator
     models: ModelNames
+    routes: RouteBook
     answer_request: AnswerRequestHandler
+    limits: RateLimits
+    cache: AnswerCache
     telemetry: RequestTelemetry
     new_request_id: Callable[[], RequestId]
 
@@ -78,27 +87,45 @@ class AiEndpoint:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         started_s = time.perf_counter()
         request_id = scope.get(GIVEN) or self._parts.new_request_id()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
-            command = await self._command(scope, receive, request_id, started_s)
-            running = await self._admitted(command)
+            caller: Caller = await self._parts.authenticator.admit(headers)
+            request = self._dialect.check(await read_body(receive, headers))
+            command = self._command(caller, request, request_id, started_s)
+            permit = await self._parts.limits.admit(caller, request.model, command)
         except ClientGone:
             return
         except Exception as error:
             await self._refuse(send, request_id, failure_from(error))
             return
-        await _Answer(self._parts, self.errors, running, receive, send).run()
+        async with self._parts.cache.turn(request.model, command, headers) as cached:
+            await self._serve(cached.applied(command), _Sides(permit, cached), receive, send)
 
-    async def _command(self, scope: Any, receive: Receive, request_id: RequestId, started_s: float) -> AnswerRequest:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        caller: Caller = await self._parts.authenticator.admit(headers)
-        request = self._dialect.check(await read_body(receive, headers))
+    async def _serve(self, command: AnswerRequest, sides: "_Sides", receive: Receive, send: Send) -> None:
+        try:
+            running = await self._admitted(command)
+        except Exception as error:
+            await sides.permit.end(0, 0)
+            await self._refuse(send, command.call.request_id, failure_from(error), sides.permit.headers)
+            return
+        try:
+            await _Answer(self._parts, self.errors, running, sides, receive, send).run()
+        finally:
+            end = running.end
+            await sides.permit.end(end.tokens.total if end else 0, end.cost_nanos if end else 0)
+
+    def _command(
+        self, caller: Caller, request: ClientRequest, request_id: RequestId, started_s: float
+    ) -> AnswerRequest:
         now = datetime.now(UTC)
-        model, price = self._parts.models.find(request.model, now, request.endpoint)
+        plan = self._parts.routes.plan(request.model, _ask(request, caller, now))
+        first = plan.candidates[0]
+        model = first.model
         return AnswerRequest(
             call=ProviderCall(
                 request_id=request_id,
                 endpoint=request.endpoint,
-                upstream_model=model.upstream_model,
+                upstream_model=first.upstream_model,
                 members=request.members,
                 stream=request.stream,
                 include_usage=request.include_usage,
@@ -112,9 +139,10 @@ class AiEndpoint:
             at=now,
             started_s=started_s,
             model=model,
-            price=price,
+            price=first.price,
             choices=request.choices,
             input_bound=request.input_bound(model),
+            route=plan,
         )
 
     async def _admitted(self, command: AnswerRequest) -> Running:
@@ -123,18 +151,30 @@ class AiEndpoint:
         except UnsupportedParameter as refused:
             raise self._parts.models.with_remedy(refused, command.call.endpoint) from None
 
-    async def _refuse(self, send: Send, request_id: RequestId, failure: Failure) -> None:
+    async def _refuse(
+        self, send: Send, request_id: RequestId, failure: Failure, told: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         answer = self.errors.whole(failure, request_id)
         self._parts.telemetry.refused(answer.status)
-        await send_whole(
-            send, answer.status, [*answer.raw_headers, (b"x-request-id", request_id.encode())], answer.body
-        )
+        headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), *told]
+        await send_whole(send, answer.status, headers, answer.body)
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """What stands beside a request: its place within the limits, and what the cache has to do with it."""
+
+    permit: Permit
+    cached: CacheTurn
 
 
 class _Answer:
     """One admitted request's way back to the client."""
 
-    def __init__(self, parts: AiParts, errors: ErrorFormat, running: Running, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, parts: AiParts, errors: ErrorFormat, running: Running, sides: _Sides, receive: Receive, send: Send
+    ) -> None:
+        self._sides = sides
         self._handler = parts.answer_request
         self._telemetry = parts.telemetry
         self._errors = errors
@@ -156,6 +196,7 @@ class _Answer:
         reply = await self._handler.complete(self._running)
         headers = [JSON, *self._headers(self._running.end_position), *_cost(self._running)]
         await self._give_whole(200, headers, reply.body)
+        await self._sides.cached.keep(reply)
 
     async def _stream(self) -> None:
         watcher = asyncio.create_task(self._watch())
@@ -164,8 +205,10 @@ class _Answer:
             async with self._slow, self._alive:
                 async for piece in self._handler.stream(self._running):
                     closing += piece.closing
+                    self._sides.cached.pass_by(piece)
                     await self._pass_on(piece)
                 await self._give(_receipt(self._running) + closing, more=False)
+                await self._sides.cached.keep(None)
         finally:
             watcher.cancel()
 
@@ -212,23 +255,44 @@ class _Answer:
             return
         answer = self._errors.whole(failure, request_id)
         headers = [*answer.raw_headers, *self._headers(self._running.end_position), *_cost(self._running)]
-        if not isinstance(error, ProviderError) or (self._running.end and self._running.end.cost_nanos):
+        if self._running.forbids_repeat(error):
             headers.append((b"x-should-retry", b"false"))
         await self._give_whole(answer.status, headers, answer.body)
 
     def _headers(self, position: int) -> list[tuple[bytes, bytes]]:
-        command = self._running.command
+        running = self._running
         headers = [
-            (b"x-request-id", command.call.request_id.encode()),
-            (b"x-agg-provider", command.model.provider.encode()),
-            (b"x-agg-model", _as_header(command.model.model)),
-            (b"x-agg-cache", b"bypass"),
-            (b"x-agg-attempts", b"1"),
+            (b"x-request-id", running.command.call.request_id.encode()),
+            (b"x-agg-provider", running.candidate.provider.encode()),
+            (b"x-agg-model", _as_header(running.candidate.model.model)),
+            (b"x-agg-cache", self._sides.cached.status),
+            (b"x-agg-attempts", b"%d" % running.attempts),
             (b"x-agg-position", b"REQ:%d" % position),
+            *self._sides.permit.headers,
         ]
         if dropped := self._running.prepared.dropped:
             headers.append((b"x-agg-dropped", _as_header(", ".join(dropped))))
         return headers
+
+
+def _ask(request: ClientRequest, caller: Caller, at: datetime) -> RouteAsk:
+    """A token is hardly ever longer than eight bytes: what is too long by that measure is too long."""
+    return RouteAsk(
+        endpoint=request.endpoint,
+        at=at,
+        sizes=request,
+        stream=request.stream,
+        needs=TOOLS if "tools" in request.members else NOTHING_SPECIAL,
+        context_tokens=request.text_bytes // LONGEST_TOKEN_BYTES,
+        input_estimate=request.input_estimate(),
+        key=caller.key_id or caller.account_id,
+        user=_user_in(request),
+    )
+
+
+def _user_in(request: ClientRequest) -> str:
+    """Whom the client asks for, still encoded: only sameness matters."""
+    return bytes(request.members.get("user", b"")).decode("utf-8", "replace")
 
 
 def failure_from(error: Exception) -> Failure:

@@ -1,11 +1,11 @@
 """The API as one ASGI application: Litestar, and before it the hot path that speaks raw ASGI."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Controller, Litestar, Router
 from litestar.di import Provide
 
 from api.accounts import Accounts
@@ -19,7 +19,10 @@ from api.errors import Failure, Kind, openai_error
 from api.heap import keep_what_is_loaded
 from api.idempotent_posts import has_key
 from api.openapi import openapi_config
+from api.parts import Part
 from api.request_id import add_request_id, request_id_of
+from api.routes.admin_catalog import AdminCatalogController
+from api.routes.admin_operations import AdminOperationsController
 from api.routes.auth import AuthController
 from api.routes.billing import BillingController
 from api.routes.health import HealthController
@@ -34,24 +37,31 @@ from api.startup import StartupError
 
 BASES = ("/api/v1", "/v1")
 """The AI routes answer under both."""
-CONTROLLERS = (
-    AuthController,
-    BillingController,
-    KeyController,
-    ModelsController,
-    ProfileController,
-    RequestsController,
-    UsageController,
-)
+PARTS: Mapping[Part, tuple[type[Controller], ...]] = {
+    "auth": (AuthController,),
+    "ai": (ModelsController,),
+    "users": (ProfileController, KeyController),
+    "billing": (BillingController,),
+    "analytics": (UsageController, RequestsController),
+    "admin": (AdminCatalogController, AdminOperationsController),
+}
+"""What may be served apart; `ai` has the AI routes as well. Health and the description are everywhere."""
+ALL_PARTS = frozenset(PARTS)
 
 ServicesFrom = Callable[[Settings], AbstractAsyncContextManager[Services]]
 
 
 class Application:
-    """`services_from` opens what the API serves from; a test passes its own."""
+    """`services_from` opens what the API serves from; a test passes its own. Only `parts` are served."""
 
-    def __init__(self, settings: Settings, services_from: ServicesFrom = open_services) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        services_from: ServicesFrom = open_services,
+        parts: frozenset[Part] = ALL_PARTS,
+    ) -> None:
         self._settings = settings
+        self._parts = parts
         self._services_from = services_from
         self._services: Services | None = None
         self._ai: dict[str, AiRoute] = {}
@@ -77,11 +87,13 @@ class Application:
         await self.litestar(scope, receive_in_time(receive), send)
 
     def _litestar(self) -> Litestar:
+        controllers = [each for part in PARTS if part in self._parts for each in PARTS[part]]
+        openai = [ModelsController] if "ai" in self._parts else []
         return Litestar(
             route_handlers=[
                 HealthController,
-                Router("/api/v1", route_handlers=[*CONTROLLERS]),
-                Router("/v1", route_handlers=[ModelsController], include_in_schema=False),
+                Router("/api/v1", route_handlers=controllers),
+                Router("/v1", route_handlers=openai, include_in_schema=False),
             ],
             dependencies={
                 "services": Provide(self._provide_services, sync_to_thread=False),
@@ -101,7 +113,8 @@ class Application:
         try:
             async with self._services_from(self._settings) as services:
                 self._services = services
-                self._ai = {base + path: endpoint for base in BASES for path, endpoint in services.ai.items()}
+                if "ai" in self._parts:
+                    self._ai = {base + path: endpoint for base in BASES for path, endpoint in services.ai.items()}
                 keep_what_is_loaded()
                 yield
         except StartupError as failure:
@@ -126,9 +139,9 @@ async def _answer_wrong_method(scope: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def serve(settings: Settings) -> None:
-    """Until SIGTERM. Raises StartupError when a part that it needs is missing or wrong."""
-    application = Application(settings)
+def serve(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> None:
+    """Until SIGTERM. Raises StartupError when something that it needs is missing or wrong."""
+    application = Application(settings, parts=parts)
     # What we refuse to start for is said once, in one line; uvicorn would put a traceback before it.
     logging.getLogger("uvicorn.error").addFilter(lambda _record: application.failure is None)
     try:

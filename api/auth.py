@@ -47,6 +47,10 @@ class Caller(msgspec.Struct, frozen=True):
             raise NotAllowed("An API key may not do this; log in and use the access token.")
         return self.session_id
 
+    def require_admin(self) -> None:
+        if self.role != "admin":
+            raise NotAllowed("Only an administrator may do this.")
+
 
 class UnknownCredential(NotAuthenticated):
     """Well-formed, and not heard of: perhaps news that is on its way."""

@@ -1,5 +1,6 @@
 """COMPOSITION ROOT: which adapter supplies which port."""
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -9,9 +10,13 @@ from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from adapters.cache_guard import CacheGuard
+from adapters.catalog.declared_provider import DeclaredProvider
+from adapters.catalog.file import read_providers
 from adapters.credit_recall import NatsCreditRecall
 from adapters.durability import verify_durability
 from adapters.endpoints import ServiceEndpoints
+from adapters.flight_locks import ValkeyFlightLocks
 from adapters.jetstream_event_log import JetStreamEventLog
 from adapters.jetstream_idempotency import JetStreamIdempotencyStore
 from adapters.jetstream_request_log import GroupCommitRequestLog
@@ -22,31 +27,42 @@ from adapters.log_reader import tail_latest
 from adapters.nats_connection import connect_nats
 from adapters.passwords import Argon2Passwords
 from adapters.postgres import open_database
+from adapters.single_flight import SingleFlight
 from adapters.tokens import AccessTokens
 from adapters.valkey import open_valkey
+from adapters.valkey_breakers import SYNC_EVERY_S
+from adapters.valkey_limiter import ValkeyLimiter
+from adapters.valkey_response_cache import FAILURES, ValkeyResponseCache
 from adapters.vault import EnvelopeVault, JetStreamWrappedKeys
 from api.accounts import AccountParts, Accounts, assemble_accounts
 from api.ai_endpoint import AiParts
 from api.ai_routes import AiRoute, ai_endpoints
+from api.answer_cache import AnswerCache
 from api.background import every, run_for_ever, running
+from api.connections import Connections
 from api.directory_reads import PostgresDirectoryReads
 from api.endpoints import resolve_endpoints
 from api.health_figures import StateFigures
 from api.idempotent_posts import IdempotentPosts
 from api.local_secrets import resolve_secrets
 from api.model_names import ModelNames
-from api.providers import open_providers
+from api.providers import accounts_of, open_providers
+from api.rate_limits import RateLimits
+from api.recorded_spend import RecordedSpend
 from api.request_ends import RecordedEnds
 from api.request_id import new_id
+from api.routing import Routing, compose_routing
 from api.settings import Settings, SettingsError
-from api.telemetry import LogTelemetry, RequestTelemetry
+from api.telemetry import CacheTelemetry, LogTelemetry, RequestTelemetry
 from commands.answer_request import AnswerRequestHandler
+from commands.apply_catalog import ApplyCatalogHandler
 from commands.credit_leases import CreditLeases
 from commands.store import EventStore
 from domain.errors import Unavailable
 from domain.ids import RequestId
 from domain.money import nanos_from_usd
 from domain.ports import Database, LogEnds, Provider
+from domain.response_cache import CachePolicy
 
 TEND_LEASES_S = 1.0
 
@@ -73,7 +89,11 @@ class Services:
     accounts: Accounts
     leases: CreditLeases
     providers: Mapping[str, Provider]
+    declared_providers: tuple[DeclaredProvider, ...]
     models: ModelNames
+    routing: Routing
+    answer_cache: AnswerCache
+    apply_catalog: ApplyCatalogHandler
     ai: Mapping[str, AiRoute]
     idempotent_posts: IdempotentPosts
     valkey: Redis
@@ -124,14 +144,14 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce, settings.lease_term)
         stack.push_async_callback(leases.close)
         await recall.listen(leases.give_back)
-        providers = await open_providers(settings, stack)
+        reachable = accounts_of(settings)
+        providers = await open_providers(reachable, settings, stack)
+        connections = Connections(providers, reachable, settings, stack)
         directory = LiveDirectory()
         keyring = Keyring(resolve_secrets(settings).master_key)
         accounts = compose_accounts(backbone, directory, stack)
         models = ModelNames(directory, providers, unlisted=settings.unlisted_models == "allow")
         unpriced_nanos = nanos_from_usd(settings.unpriced_ceiling_usd)
-        answer_request = AnswerRequestHandler(leases, requests, providers, now, unpriced_nanos)
-        parts = AiParts(accounts.authenticator, models, answer_request, RequestTelemetry(registry), new_request_id)
         idempotency = JetStreamIdempotencyStore(
             backbone.nats, keyring.kept_answers, backbone.worker, RecordedEnds(backbone.database, now), now
         )
@@ -139,12 +159,37 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         log = JetStreamLogEnds(backbone.nats)
         valkey = open_valkey(backbone.endpoints.redis)
         stack.push_async_callback(valkey.aclose)
+        limiter = ValkeyLimiter(
+            valkey,
+            RecordedSpend(backbone.database, log),
+            worker=backbone.worker,
+            workers=settings.api_workers,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        stack.push_async_callback(limiter.aclose)
+        routing = compose_routing(valkey, directory, models, connections)
+        answer_request = AnswerRequestHandler(leases, requests, connections, now, unpriced_nanos, routing.failover)
+        answer_cache = open_answer_cache(valkey, keyring, directory, registry)
+        parts = AiParts(
+            authenticator=accounts.authenticator,
+            models=models,
+            routes=routing.book,
+            answer_request=answer_request,
+            limits=RateLimits(limiter, directory.limits, unpriced_nanos),
+            cache=answer_cache,
+            telemetry=RequestTelemetry(registry),
+            new_request_id=new_request_id,
+        )
 
         async def follow_log() -> None:
             await directory.follow(tail_latest(backbone.nats, "EVT", FILTERS))
 
         await stack.enter_async_context(
-            running(run_for_ever("directory", follow_log), every(TEND_LEASES_S, leases.tend))
+            running(
+                run_for_ever("directory", follow_log),
+                every(TEND_LEASES_S, leases.tend),
+                every(SYNC_EVERY_S, routing.tend),
+            )
         )
         yield Services(
             backbone=backbone,
@@ -153,13 +198,31 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             accounts=accounts,
             leases=leases,
             providers=providers,
+            declared_providers=read_providers(settings.catalog),
             models=models,
+            routing=routing,
+            answer_cache=answer_cache,
+            apply_catalog=ApplyCatalogHandler(backbone.store),
             ai=ai_endpoints(parts, providers),
             idempotent_posts=IdempotentPosts(idempotency, accounts.authenticator, new_request_id),
             valkey=valkey,
             log=log,
             figures=StateFigures(registry),
         )
+
+
+def open_answer_cache(
+    valkey: Redis, keyring: Keyring, directory: LiveDirectory, registry: CollectorRegistry
+) -> AnswerCache:
+    count = CacheTelemetry(registry).count
+    guard = CacheGuard(FAILURES, time.monotonic, count)
+    cache = ValkeyResponseCache(valkey, keyring.cached_answers, guard, now, time.monotonic, count)
+
+    def policy_of(name: str) -> CachePolicy | None:
+        route = directory.routes().get(name)
+        return route.cache if route is not None else None
+
+    return AnswerCache(cache, SingleFlight(cache, ValkeyFlightLocks(valkey, guard), new_id), policy_of)
 
 
 def compose_accounts(backbone: Backbone, directory: LiveDirectory, stack: AsyncExitStack) -> Accounts:

@@ -11,6 +11,7 @@ import msgspec
 from api.body import BodyTooLarge, BodyTooSlow
 from domain import errors
 from domain.errors import AggregatorError
+from domain.limit_headers import headers_of
 
 LONGEST_WAIT_S = 120
 """SDKs do not honour a longer Retry-After."""
@@ -43,6 +44,8 @@ KINDS: dict[type[AggregatorError], Kind] = {
     errors.EmailTaken: Kind(409, "email_taken", "The e-mail is taken"),
     errors.ConcurrentWrite: Kind(409, "concurrent_write", "Someone else changed this at the same time"),
     errors.CreditExhausted: Kind(402, "credit_exhausted", "Not enough credit"),
+    errors.RateLimited: Kind(429, "rate_limit_exceeded", "A rate limit is reached"),
+    errors.BudgetExhausted: Kind(402, "budget_exhausted", "A budget is used up"),
     errors.StaleCursor: Kind(409, "stale_cursor", "Settled further already"),
     errors.LeaseStillHeld: Kind(409, "lease_still_held", "The lease is still held"),
     errors.Busy: Kind(429, "busy", "Too busy"),
@@ -157,6 +160,9 @@ def _passed_on(kind: Kind, error: errors.ProviderRefused) -> Kind:
 
 
 def _headers_of(error: AggregatorError, kind: Kind) -> dict[str, str]:
+    if isinstance(error, errors.RateLimited):
+        told = dict(headers_of(error.verdict))
+        return told if "retry-after" in told and kind.status == 429 else {**told, "x-should-retry": "false"}
     if kind.status == 402 or isinstance(error, errors.OutcomeUnknown | errors.AnswerLost):
         return {"x-should-retry": "false"}
     if kind.status == 401:

@@ -1,12 +1,17 @@
 """State that is looked up when Prometheus asks: projection lag, unsettled requests, open leases."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from domain.breaker import Phase
+from domain.breakers import BreakerView
 from domain.errors import Unavailable
 from domain.ports import Database, LogEnds
 from projections.lag import read_lags
+
+PHASES: Mapping[Phase, int] = {"closed": 0, "throttled": 1, "half_open": 2, "probing": 2, "open": 3}
 
 
 class StateFigures:
@@ -20,7 +25,18 @@ class StateFigures:
         )
         self._leases = Gauge("agg_open_leases", "Leases of credit that workers hold", registry=registry)
         self._open = Gauge("agg_open_requests", "Requests admitted and not ended", registry=registry)
+        self._breaker = Gauge(
+            "agg_breaker_phase",
+            "0 closed, 1 throttled, 2 half open or probing, 3 open",
+            ("deployment",),
+            registry=registry,
+        )
         self._up = Gauge("agg_state_up", "Whether the figures of this group could be read", registry=registry)
+
+    def observe_breakers(self, views: Sequence[BreakerView]) -> None:
+        self._breaker.clear()
+        for view in views:
+            self._breaker.labels(view.deployment).set(PHASES[view.phase])
 
     async def observe(self, database: Database, log: LogEnds, at: datetime) -> None:
         """What cannot be read keeps its last value, and `agg_state_up` says so."""

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+import msgspec
+
 from adapters.live_directory import LiveDirectory
 from domain.catalog import Model
+from domain.declared_route import CatalogRoute
 from domain.errors import InvalidInput, ModelNotFound, UnsupportedParameter
 from domain.ports import Provider
 from domain.pricing import Price
@@ -12,6 +15,7 @@ from domain.upstream import Endpoint
 
 UNLISTED_CONTEXT, UNLISTED_OUTPUT = 1_000_000, 8_192
 """Tokens that a model of which nothing is known is taken to hold, and to write at most where nothing is said."""
+ROUTE_OWNER = "route"
 NAMED = 6
 """How many models a refusal names."""
 
@@ -35,6 +39,14 @@ class ModelNames:
             raise InvalidInput(f"model: {name} does not serve {endpoint}. {others}", field="model")
         return model, price
 
+    def described(self, name: str, at: datetime, endpoint: Endpoint) -> tuple[Model, Price | None]:
+        """As `find`, whoever serves it: a deployment says that itself."""
+        model = self._directory.model(name)
+        price = model and model.price_at(at)
+        if model is None or not fits(model, endpoint) or (price is None and not self._unlisted):
+            raise ModelNotFound(name)
+        return model, price
+
     def listed(self, name: str) -> Model | None:
         """A catalogue name (`gpt-4o`, `sim/echo`), or `provider/name` for one whose name has no provider in it."""
         model = self._directory.model(name)
@@ -49,6 +61,20 @@ class ModelNames:
         """By name."""
         served = [model for model in self._directory.models().values() if model.provider in self._providers]
         return sorted(served, key=lambda model: model.model)
+
+    def routes(self) -> list[Model]:
+        """What routes that can be served from here offer, by name: their own name, and the sizes and prices of their
+        first deployment's model."""
+        found = [self._behind(each) for each in self._directory.routes().values()]
+        return sorted((model for model in found if model is not None), key=lambda model: model.model)
+
+    def _behind(self, each: CatalogRoute) -> Model | None:
+        known = self._directory.deployments()
+        deployments = [known[name] for name in each.route.deployments if name in known]
+        if not any(deployment.provider in self._providers for deployment in deployments):
+            return None
+        model = self._directory.model(deployments[0].model)
+        return model and msgspec.structs.replace(model, model=each.route.name, owned_by=ROUTE_OWNER)
 
     def with_remedy(self, refused: UnsupportedParameter, endpoint: Endpoint) -> UnsupportedParameter:
         """The same refusal, with the models that would do."""

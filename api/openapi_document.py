@@ -40,6 +40,7 @@ TAGS = {
     "keys": "API keys. Making and revoking them takes a log-in.",
     "auth": "Register, log in and out, refresh a session.",
     "users": "Your own profile.",
+    "admin": "For administrators: the catalogue of deployments, routes and limits.",
     "health": "For load balancers and Prometheus; no credentials.",
 }
 
@@ -71,6 +72,8 @@ ERRORS = {
 }
 OF_OPERATION: Mapping[str, Mapping[int, str]] = {
     "register": {409: "The e-mail address is taken", 429: ERRORS[429]},
+    "read_catalog": {403: "Only an administrator may do this"},
+    "replace_catalog": {403: "Only an administrator may do this"},
     "log_in": {401: "Wrong e-mail or password", 429: ERRORS[429]},
     "refresh_session": {401: "The session has ended, or the refresh token was used twice (`refresh_reuse`)"},
 }

@@ -1,19 +1,19 @@
-"""The providers that this process can reach: those that have a key or an address, and the simulated one."""
+"""The vendors that are known, and the providers that this process can reach: those that have a key or an address of
+their own, those that the catalogue file declares, and the simulated one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 
+import msgspec
 import structlog
-from pydantic import SecretStr
 
-from adapters.catalog.declared_provider import DeclaredProvider
 from adapters.catalog.file import read_providers
 from adapters.providers import anthropic, gemini
 from adapters.providers.anthropic.native import CountTokensPassthrough, MessagesPassthrough
 from adapters.providers.cohere.chat import CohereVocabulary
 from adapters.providers.cohere.embeddings import CohereEmbeddings
 from adapters.providers.cohere.errors import read_error as read_cohere_error
-from adapters.providers.http import ProviderHttp
+from adapters.providers.http import ProviderHttp, ReadError
 from adapters.providers.http_provider import HttpProvider, Speech
 from adapters.providers.openai.embeddings import EmbeddingsPassthrough
 from adapters.providers.openai.errors import read_error as read_openai_error
@@ -27,11 +27,6 @@ from api.ai_routes import DIALECTS
 from api.settings import Settings
 from domain.ports import Provider
 from domain.upstream import Endpoint
-
-OPENAI_URL = "https://api.openai.com/v1"
-ANTHROPIC_URL = "https://api.anthropic.com"
-GOOGLE_AI_URL = "https://generativelanguage.googleapis.com"
-COHERE_URL = "https://api.cohere.com"
 
 COMPATIBLE_PASSTHROUGHS: Mapping[Endpoint, Passthrough] = {
     "chat.completions": ChatPassthrough(),
@@ -65,60 +60,90 @@ GOOGLE = Speech(
 )
 COHERE = Speech(chat=CohereVocabulary(), embeddings=CohereEmbeddings())
 
-log = structlog.get_logger()
 
+class Vendor(msgspec.Struct, frozen=True):
+    """How to reach it: `headers` of a key, and how its errors look."""
 
-async def open_providers(settings: Settings, stack: AsyncExitStack) -> Mapping[str, Provider]:
-    """By name. Raises InvalidInput for a catalogue file that cannot be read."""
-    sim = SimProvider(DIALECTS, settings.sim_served_log)
-    stack.callback(sim.close)
-    providers: dict[str, Provider] = {sim.name: sim}
-    for http, speech in (*_built_in(settings), *_declared(settings)):
-        await http.open()
-        stack.push_async_callback(http.close)
-        providers[http.provider] = HttpProvider(http, speech, DIALECTS)
-    return providers
-
-
-def _built_in(settings: Settings) -> Iterator[tuple[ProviderHttp, Speech]]:
-    """With a key or an address; an address alone is a stand-in that wants no key."""
-    if settings.openai_api_key or settings.openai_base_url:
-        key = _key(settings.openai_api_key)
-        url = settings.openai_base_url or OPENAI_URL
-        yield ProviderHttp("openai", url, _bearer(key), read_openai_error), OPENAI
-    if settings.anthropic_api_key or settings.anthropic_base_url:
-        headers = {**anthropic.HEADERS, **_named("x-api-key", _key(settings.anthropic_api_key))}
-        url = settings.anthropic_base_url or ANTHROPIC_URL
-        yield ProviderHttp("anthropic", url, headers, anthropic.read_error), ANTHROPIC
-    if settings.google_ai_api_key or settings.google_ai_base_url:
-        headers = _named("x-goog-api-key", _key(settings.google_ai_api_key))
-        url = settings.google_ai_base_url or GOOGLE_AI_URL
-        yield ProviderHttp("google", url, headers, gemini.read_error), GOOGLE
-    if settings.cohere_api_key or settings.cohere_base_url:
-        url = settings.cohere_base_url or COHERE_URL
-        yield ProviderHttp("cohere", url, _bearer(_key(settings.cohere_api_key)), read_cohere_error), COHERE
-
-
-def _declared(settings: Settings) -> Iterator[tuple[ProviderHttp, Speech]]:
-    for provider in read_providers(settings.catalog):
-        key = settings.provider_keys.get(provider.name)
-        if provider.api_key_env and key is None:
-            log.warning("provider_without_key", provider=provider.name, variable=provider.api_key_env)
-            continue
-        yield _compatible(provider, _key(key)), COMPATIBLE
-
-
-def _compatible(provider: DeclaredProvider, key: str) -> ProviderHttp:
-    return ProviderHttp(provider.name, provider.base_url, _bearer(key), read_openai_error)
-
-
-def _key(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
+    base_url: str
+    speech: Speech
+    headers: Callable[[str], dict[str, str]]
+    read_error: ReadError
 
 
 def _bearer(key: str) -> dict[str, str]:
-    return _named("authorization", f"Bearer {key}" if key else "")
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
-def _named(header: str, value: str) -> dict[str, str]:
-    return {header: value} if value else {}
+def _anthropic(key: str) -> dict[str, str]:
+    return {**anthropic.HEADERS, **({"x-api-key": key} if key else {})}
+
+
+def _google(key: str) -> dict[str, str]:
+    return {"x-goog-api-key": key} if key else {}
+
+
+VENDORS: Mapping[str, Vendor] = {
+    "openai": Vendor("https://api.openai.com/v1", OPENAI, _bearer, read_openai_error),
+    "anthropic": Vendor("https://api.anthropic.com", ANTHROPIC, _anthropic, anthropic.read_error),
+    "google": Vendor("https://generativelanguage.googleapis.com", GOOGLE, _google, gemini.read_error),
+    "cohere": Vendor("https://api.cohere.com", COHERE, _bearer, read_cohere_error),
+}
+
+log = structlog.get_logger()
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A provider under one key: where it is reached, and how it speaks."""
+
+    provider: str
+    vendor: Vendor
+    base_url: str
+    key: str
+
+    def http(self) -> ProviderHttp:
+        return ProviderHttp(self.provider, self.base_url, self.vendor.headers(self.key), self.vendor.read_error)
+
+
+async def open_providers(
+    accounts: Mapping[str, Account], settings: Settings, stack: AsyncExitStack
+) -> Mapping[str, Provider]:
+    """By name."""
+    sim = SimProvider(DIALECTS, settings.sim_served_log)
+    stack.callback(sim.close)
+    return {sim.name: sim, **{name: await open_account(account, stack) for name, account in accounts.items()}}
+
+
+async def open_account(account: Account, stack: AsyncExitStack) -> HttpProvider:
+    http = account.http()
+    await http.open()
+    stack.push_async_callback(http.close)
+    return HttpProvider(http, account.vendor.speech, DIALECTS)
+
+
+def accounts_of(settings: Settings) -> Mapping[str, Account]:
+    """By provider. Raises InvalidInput for a catalogue file that cannot be read."""
+    return {account.provider: account for account in (*_built_in(settings), *_declared(settings))}
+
+
+def _built_in(settings: Settings) -> Iterator[Account]:
+    """With a key or an address; an address alone is a stand-in that wants no key."""
+    given = {
+        "openai": (settings.openai_api_key, settings.openai_base_url),
+        "anthropic": (settings.anthropic_api_key, settings.anthropic_base_url),
+        "google": (settings.google_ai_api_key, settings.google_ai_base_url),
+        "cohere": (settings.cohere_api_key, settings.cohere_base_url),
+    }
+    for name, (key, base_url) in given.items():
+        if key or base_url:
+            vendor = VENDORS[name]
+            yield Account(name, vendor, base_url or vendor.base_url, key.get_secret_value() if key else "")
+
+
+def _declared(settings: Settings) -> Iterator[Account]:
+    for provider in read_providers(settings.catalog):
+        key = settings.secret_named(provider.api_key_env) if provider.api_key_env else ""
+        if key is None:
+            log.warning("provider_without_key", provider=provider.name, variable=provider.api_key_env)
+            continue
+        vendor = Vendor(provider.base_url, COMPATIBLE, _bearer, read_openai_error)
+        yield Account(provider.name, vendor, provider.base_url, key)

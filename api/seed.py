@@ -4,16 +4,16 @@ import secrets
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 
-from adapters.catalog.file import read_whole_catalog
 from adapters.live_directory import LiveDirectory
 from api.accounts import Accounts
+from api.catalog_file import apply_file
 from api.compose import Backbone, compose_accounts, now, open_backbone
 from api.local_state import SECRETS, LocalState
 from api.request_id import new_id
 from api.settings import Settings, SettingsError
+from commands.apply_catalog import ApplyCatalogHandler
 from commands.grant_credit import GrantCredit, GrantCreditHandler
 from commands.issue_key import IssueKey
-from commands.publish_catalog import PublishCatalog, PublishCatalogHandler
 from commands.register import Register
 from commands.store import Cause
 from domain.errors import EmailTaken, InvalidInput
@@ -39,7 +39,7 @@ async def seed(settings: Settings) -> Seeded:
     async with AsyncExitStack() as stack:
         backbone = await stack.enter_async_context(open_backbone(settings, "seed"))
         try:
-            await _publish_catalog(backbone, settings)
+            await _apply_catalog(backbone, settings)
             known = state.read().get("demo")
             if isinstance(known, dict):
                 return Seeded(**known)
@@ -51,10 +51,13 @@ async def seed(settings: Settings) -> Seeded:
     return seeded
 
 
-async def _publish_catalog(backbone: Backbone, settings: Settings) -> None:
-    """What ships, and on top of it the user's own."""
-    publish = PublishCatalogHandler(backbone.store)
-    await publish.handle(PublishCatalog(_cause(), read_whole_catalog(settings.catalog, now())))
+async def _apply_catalog(backbone: Backbone, settings: Settings) -> None:
+    """A file that says what it said last time leaves deployments, routes and limits as they were edited since."""
+    command = apply_file(settings.catalog, _cause(), if_changed=True)
+    try:
+        await ApplyCatalogHandler(backbone.store).handle(command)
+    except InvalidInput as error:
+        raise SettingsError(f"AGG_CATALOG: {settings.catalog}: {error}") from error
 
 
 async def _make_admin(accounts: Accounts, backbone: Backbone, settings: Settings) -> Seeded:

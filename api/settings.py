@@ -21,10 +21,8 @@ from pydantic import (
     ValidationError,
 )
 
-from adapters.catalog.file import read_providers
 from api.durations import GoDuration
 from api.startup import StartupError
-from domain.errors import InvalidInput
 
 MIN_JWT_SECRET_BYTES = 32
 MASTER_KEY_BYTES = 32
@@ -115,6 +113,8 @@ class Settings(BaseModel):
     admin_password: SecretStr | None = Field(None, alias="AGG_ADMIN_PASSWORD")
 
     data_dir: Path = Field(Path(".agg"), alias="AGG_DATA_DIR")
+    api_workers: int = Field(1, ge=1, le=1000, alias="AGG_API_WORKERS")
+    """How many API processes there are: what each may let through alone while Valkey is away is its share."""
     durability: Literal["strict", "relaxed"] = Field("strict", alias="AGG_DURABILITY")
     log_level: LogLevel = Field("info", alias="AGG_LOG_LEVEL")
     log_format: Literal["json", "text"] = Field(default_factory=_log_format, alias="AGG_LOG_FORMAT")
@@ -133,12 +133,14 @@ class Settings(BaseModel):
     google_ai_base_url: HttpUrl | None = Field(None, alias="GOOGLE_AI_BASE_URL")
     cohere_base_url: HttpUrl | None = Field(None, alias="COHERE_BASE_URL")
 
-    _provider_keys: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
+    _environ: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
-    @property
-    def provider_keys(self) -> Mapping[str, SecretStr]:
-        """Of the providers that the catalogue file declares, by name; none for those that want no key."""
-        return self._provider_keys
+    def secret_named(self, variable: str) -> str | None:
+        """Of a variable that the catalogue names: its value, or what is in the file that `…_FILE` names. Raises
+        SettingsError for a file that cannot be read."""
+        if path := self._environ.get(variable + FILE_SUFFIX):
+            return _secret_in(variable, Path(path))
+        return self._environ.get(variable) or None
 
     @property
     def has_own_nats(self) -> bool:
@@ -169,23 +171,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             given[name] = _secret_in(name, Path(path))
     try:
         settings = Settings.model_validate(given)
-        settings._provider_keys = _provider_keys(settings.catalog, environ)
+        settings._environ = {name: value for name, value in environ.items() if value and name not in FIELD_OF}
         return settings
     except ValidationError as invalid:
         raise SettingsError("; ".join(dict.fromkeys(_explained(invalid, given)))) from None
-    except InvalidInput as invalid:
-        raise SettingsError(str(invalid)) from None
-
-
-def _provider_keys(catalog: Path | None, environ: Mapping[str, str]) -> dict[str, SecretStr]:
-    keys: dict[str, SecretStr] = {}
-    for provider in read_providers(catalog):
-        variable = provider.api_key_env
-        if variable and (path := environ.get(variable + FILE_SUFFIX)):
-            keys[provider.name] = SecretStr(_secret_in(variable, Path(path)))
-        elif variable and (key := environ.get(variable)):
-            keys[provider.name] = SecretStr(key)
-    return keys
 
 
 def _secret_in(name: str, path: Path) -> str:

@@ -81,6 +81,16 @@ class _Series:
     first_token: Histogram
 
 
+class CacheTelemetry:
+    """What came of each call of the response cache."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._calls = Counter("agg_cache_calls", "Calls of the response cache", ("outcome",), registry=registry)
+
+    def count(self, outcome: str) -> None:
+        self._calls.labels(outcome).inc()
+
+
 class LogTelemetry:
     """Latency and batch size of publishes to the request log."""
 

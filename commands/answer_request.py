@@ -5,59 +5,31 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
-import msgspec
-import structlog
-
-from commands import provider_words
+from commands import request_facts
+from commands.attempts import RoutedCall
 from commands.credit_leases import CreditLeases, Reservation
-from domain.catalog import Model
-from domain.errors import Busy, ProviderBroken, ProviderError, ProviderRefused, Unavailable
-from domain.ids import AccountId, KeyId, UserId
+from commands.failover import Desk, Failover, broken
+from commands.route_plan import Candidate
+from commands.running import AnswerRequest, Running
+from domain.errors import (
+    AggregatorError,
+    Busy,
+    CreditExhausted,
+    ProviderError,
+    Unavailable,
+    UnsupportedParameter,
+)
 from domain.ports import PreparedCall, Provider, RequestLog
-from domain.pricing import Price, Tokens, ceiling_nanos, cost_nanos
-from domain.request import UNPRICED, Evidence, RequestAdmitted, RequestCompleted, RequestEnded, RequestFailed
-from domain.upstream import ProviderCall, Reply, ReplyPiece, Usage
+from domain.request import RequestAttempted, RequestEnded, RequestEvent
+from domain.upstream import Reply, ReplyPiece, Usage
 
-CHARS_PER_TOKEN = 4
-"""For estimates only, where a provider reports nothing."""
-
-logger = structlog.get_logger()
-
-
-class AnswerRequest(msgspec.Struct, frozen=True):
-    """`input_bound` is more tokens than the input can have; of `choices` each has at most `call.max_output_tokens`.
-    No `price`: the use is held and charged at the handler's `unpriced_nanos` until there is one."""
-
-    call: ProviderCall
-    account_id: AccountId
-    key_id: KeyId | None
-    user_id: UserId | None
-    at: datetime
-    started_s: float
-    model: Model
-    price: Price | None
-    choices: int
-    input_bound: int
-
-
-class Running(msgspec.Struct):
-    """An admitted request until its end. The caller sets `client_gone` when nobody reads the answer any more."""
-
-    command: AnswerRequest
-    reservation: Reservation
-    prepared: PreparedCall
-    admitted_position: int = 0
-    client_gone: bool = False
-    upstream_s: float = 0.0
-    first_token_s: float | None = None
-    delivered_chars: int = 0
-    end: RequestEnded | None = None
-    end_position: int = 0
+__all__ = ["AnswerRequest", "AnswerRequestHandler", "Running"]
 
 
 class AnswerRequestHandler:
+    """Without `failover` only plain models are served."""
+
     def __init__(
         self,
         leases: CreditLeases,
@@ -65,12 +37,14 @@ class AnswerRequestHandler:
         providers: Mapping[str, Provider],
         clock: Callable[[], datetime],
         unpriced_nanos: int,
+        failover: Failover | None = None,
     ) -> None:
         self._leases = leases
         self._requests = requests
         self._providers = providers
         self._clock = clock
         self._unpriced_nanos = unpriced_nanos
+        self._desk = failover and Desk(failover, providers, leases, clock, unpriced_nanos, self._note)
         self._background: set[asyncio.Task[None]] = set()
 
     async def admit(self, command: AnswerRequest) -> Running:
@@ -78,63 +52,78 @@ class AnswerRequestHandler:
 
         Raises CreditExhausted, InvalidInput, or Unavailable when the log does not answer.
         """
-        prepared = self._providers[command.model.provider].prepare(command.call)
-        reserved = self._ceiling_nanos(command)
-        reservation = self._leases.try_reserve(command.account_id, reserved, command.at)
-        if reservation is None:
-            reservation = await self._leases.reserve(command.account_id, reserved)
-        admitted = _admitted(command, reservation)
-        running = Running(command, reservation, prepared)
+        candidate, prepared = self._prepared(command)
+        ceiling = command.ceiling_nanos(candidate, self._unpriced_nanos)
+        reservation = await self._reserve(command, ceiling)
+        running = Running(command, reservation, prepared, candidate, ceiling)
+        if command.routed is not None:
+            assert self._desk is not None, "routes need failover"
+            running.prepared = RoutedCall(self._desk, running, prepared)
+        admitted = request_facts.admitted(command, running)
         try:
             running.admitted_position = await self._requests.append(admitted)
         except BaseException as error:
-            reservation.release(0)
+            running.release(0)
             if not isinstance(error, Busy):
-                self._void(running)
+                self._record_later(request_facts.not_started(running, self._clock()))
             raise
         return running
 
-    def _ceiling_nanos(self, command: AnswerRequest) -> int:
-        if command.price is None:
-            return self._unpriced_nanos
-        output_bound = command.call.max_output_tokens * command.choices
-        return ceiling_nanos(command.input_bound, output_bound, command.price.rates)
+    def _prepared(self, command: AnswerRequest) -> tuple[Candidate, PreparedCall]:
+        """For the first who can do what is asked; what nobody can is refused in the first one's words."""
+        routed = command.routed
+        if command.kept is not None:
+            return command.alone(), command.kept
+        if routed is None:
+            return command.alone(), self._providers[command.model.provider].prepare(command.call)
+        refusal: UnsupportedParameter | None = None
+        for candidate in routed.candidates:
+            try:
+                return candidate, self._providers[candidate.connection].prepare(command.call_of(candidate))
+            except UnsupportedParameter as refused:
+                refusal = refusal or refused
+        raise refusal or Unavailable("No deployment of this model can take a request now.")
 
-    def _void(self, running: Running) -> None:
-        """Its admission may be in the log or get there yet; nothing was sent upstream, so it ends at no cost."""
-        end = RequestFailed(
-            **_dimensions(running, self._clock()),
-            cost_nanos=0,
-            evidence="none",
-            error_kind="not_started",
-            message="The admission was not confirmed in time; nothing was sent to the provider.",
-        )
-        self._record_later(end)
+    async def _reserve(self, command: AnswerRequest, ceiling_nanos: int) -> Reservation:
+        """For the dearest candidate that the credit can bear, so that it may be the next; at least `ceiling_nanos`."""
+        if command.routed is not None:
+            ceilings = {command.ceiling_nanos(each, self._unpriced_nanos) for each in command.routed.candidates}
+            bearable: int | None = None
+            for dearest in sorted(ceilings, reverse=True):
+                if dearest > ceiling_nanos and (bearable is None or dearest <= bearable):
+                    try:
+                        return await self._reserve_exactly(command, dearest)
+                    except CreditExhausted as refused:
+                        bearable = refused.available_nanos + refused.elsewhere_nanos
+        return await self._reserve_exactly(command, ceiling_nanos)
+
+    async def _reserve_exactly(self, command: AnswerRequest, amount_nanos: int) -> Reservation:
+        reservation = self._leases.try_reserve(command.account_id, amount_nanos, command.at)
+        return reservation or await self._leases.reserve(command.account_id, amount_nanos)
 
     def _give_up(self, running: Running, usage: Usage | None, *, is_final: bool) -> None:
-        """Whoever waited was cancelled or stopped reading: the provider was asked, so it ends with an estimate."""
-        tokens, evidence = _measured(running, usage, is_final=is_final)
-        running.end = RequestFailed(
-            **_dimensions(running, self._clock()),
-            **_cost(running, tokens, evidence, usage),
-            upstream_model=running.command.model.upstream_model,
-            error_kind="given_up",
-            message="The call was given up before the provider's answer ended.",
-        )
-        running.reservation.release(running.end.cost_nanos)
+        """Whoever waited was cancelled or stopped reading."""
+        running.end = request_facts.given_up(running, usage, self._clock(), is_final=is_final)
+        running.release(running.end.cost_nanos)
         self._record_later(running.end)
 
-    def _record_later(self, end: RequestEnded) -> None:
-        task = asyncio.create_task(self._append_quietly(end))
+    async def _note(self, attempted: RequestAttempted) -> None:
+        """In the log's queue when this returns, so before the request's end."""
+        self._record_later(attempted)
+        await asyncio.sleep(0)
+
+    def _record_later(self, event: RequestEvent) -> None:
+        task = asyncio.create_task(self._append_quietly(event))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _append_quietly(self, end: RequestEnded) -> None:
+    async def _append_quietly(self, event: RequestEvent) -> None:
         with suppress(Unavailable):
-            await self._requests.append(end)
+            await self._requests.append(event)
 
     async def complete(self, running: Running) -> Reply:
-        """The whole answer, once its charge is durable. Raises the ProviderError family, likewise recorded."""
+        """The whole answer, once its charge is durable. Raises the ProviderError family, likewise recorded; of a route
+        also what speaks against all of its deployments."""
         sent_s = time.perf_counter()
         try:
             reply = await running.prepared.complete()
@@ -145,7 +134,8 @@ class AnswerRequestHandler:
             raise
         running.upstream_s = time.perf_counter() - sent_s
         running.delivered_chars = reply.output_chars
-        await self._end(running, _completed(running, reply.model, reply.finish_reason, reply.usage, self._clock()))
+        end = request_facts.completed(running, reply.model, reply.finish_reason, reply.usage, self._clock())
+        await self._end(running, end)
         return reply
 
     async def stream(self, running: Running) -> AsyncIterator[ReplyPiece]:
@@ -168,128 +158,26 @@ class AnswerRequestHandler:
             self._give_up(running, usage, is_final=bool(finish_reason))
             raise
         running.upstream_s = time.perf_counter() - sent_s
-        model = model or running.command.call.upstream_model
-        await self._end(running, _completed(running, model, finish_reason or "stop", usage, self._clock()))
+        model = model or running.candidate.upstream_model
+        await self._end(running, request_facts.completed(running, model, finish_reason or "stop", usage, self._clock()))
 
-    async def _fail(self, running: Running, error: Exception, usage: Usage | None, *, is_final: bool) -> ProviderError:
-        """Record the failed end; the error to raise. What an adapter did not foresee is a broken answer."""
-        if not isinstance(error, ProviderError):
-            logger.exception("provider_adapter_failed", provider=running.command.model.provider)
-            error = ProviderBroken(running.command.model.provider, "The provider's answer could not be understood.")
-        await self._end(running, _failed(running, error, usage, self._clock(), is_final=is_final))
-        return error
+    async def _fail(
+        self, running: Running, error: Exception, usage: Usage | None, *, is_final: bool
+    ) -> AggregatorError:
+        """Record the failed end; the error to raise."""
+        failure: AggregatorError
+        if running.gave_up is not None and error is running.gave_up.error:
+            failure = running.gave_up.error
+        elif isinstance(error, ProviderError):
+            failure = error
+        else:
+            failure = broken(error, running.candidate.provider)
+        await self._end(running, request_facts.failed(running, failure, usage, self._clock(), is_final=is_final))
+        return failure
 
     async def _end(self, running: Running, end: RequestEnded) -> None:
         running.end = end
         try:
             running.end_position = await self._requests.append(end)
         finally:
-            running.reservation.release(end.cost_nanos)
-
-
-def _admitted(command: AnswerRequest, reservation: Reservation) -> RequestAdmitted:
-    call, price = command.call, command.price
-    estimate_nanos = reservation.amount_nanos
-    if price is not None:
-        estimate_nanos = cost_nanos(Tokens(input=call.input_estimate), price.rates)
-    return RequestAdmitted(
-        request_id=call.request_id,
-        account_id=command.account_id,
-        at=command.at,
-        lease_id=reservation.lease_id,
-        model=command.model.model,
-        provider=command.model.provider,
-        price_id=price.price_id if price else UNPRICED,
-        key_id=command.key_id,
-        user_id=command.user_id,
-        stream=call.stream,
-        endpoint=call.endpoint,
-        upstream_model=call.upstream_model,
-        reserved_nanos=reservation.amount_nanos,
-        input_estimate=call.input_estimate,
-        input_estimate_nanos=estimate_nanos,
-    )
-
-
-def _completed(running: Running, model: str, finish_reason: str, usage: Usage | None, at: datetime) -> RequestCompleted:
-    tokens, evidence = _measured(running, usage)
-    return RequestCompleted(
-        **_dimensions(running, at),
-        **_cost(running, tokens, evidence, usage),
-        upstream_model=provider_words.name(model),
-        finish_reason=provider_words.name(finish_reason),
-    )
-
-
-def _failed(
-    running: Running, error: ProviderError, usage: Usage | None, at: datetime, *, is_final: bool
-) -> RequestFailed:
-    """What reached the client before is charged; an answer of which nothing came is not."""
-    tokens, evidence = Tokens(), "none"
-    if usage is not None or running.delivered_chars:
-        tokens, evidence = _measured(running, usage, is_final=is_final)
-    return RequestFailed(
-        **_dimensions(running, at),
-        **_cost(running, tokens, evidence, usage),
-        upstream_model=running.command.model.upstream_model,
-        error_kind=error.kind,
-        message=provider_words.message(str(error)),
-        upstream_status=error.status if isinstance(error, ProviderRefused) else None,
-    )
-
-
-def _measured(running: Running, usage: Usage | None, *, is_final: bool = True) -> tuple[Tokens, Evidence]:
-    """What the provider reports, also if that is zero; else an estimate, never zero.
-
-    A report that came before the answer's finish (not `is_final`) is made up for what was delivered since; so is one
-    of output without any input, for no prompt is empty.
-    """
-    call = running.command.call
-    output = max(1, -(-running.delivered_chars // CHARS_PER_TOKEN)) if call.max_output_tokens else 0
-    if usage is None:
-        return Tokens(input=call.input_estimate, output=output), "estimated"
-    tokens = usage.tokens
-    if not is_final and tokens.completion < output:
-        tokens = msgspec.structs.replace(tokens, output=output - tokens.completion + tokens.output)
-    if tokens.completion and not tokens.prompt:
-        tokens = msgspec.structs.replace(tokens, input=call.input_estimate)
-    return tokens, "reported" if tokens == usage.tokens else "estimated"
-
-
-def _cost(running: Running, tokens: Tokens, evidence: Evidence, usage: Usage | None) -> dict[str, Any]:
-    """An estimate never exceeds the reservation; what a provider reports is charged as reported. Use without a price
-    is charged what is held for it."""
-    price, held = running.command.price, running.reservation.amount_nanos
-    if price is None:
-        cost = 0 if evidence == "none" else held
-    else:
-        cost = cost_nanos(tokens, price.rates)
-        if evidence == "estimated":
-            cost = min(cost, held)
-    return {
-        "cost_nanos": cost,
-        "evidence": evidence,
-        "tokens": tokens,
-        "usage": provider_words.report(usage),
-    }
-
-
-def _dimensions(running: Running, at: datetime) -> dict[str, Any]:
-    command = running.command
-    now_s = time.perf_counter()
-    first = running.first_token_s
-    return {
-        "request_id": command.call.request_id,
-        "account_id": command.account_id,
-        "at": at,
-        "lease_id": running.reservation.lease_id,
-        "model": command.model.model,
-        "provider": command.model.provider,
-        "price_id": command.price.price_id if command.price else UNPRICED,
-        "key_id": command.key_id,
-        "user_id": command.user_id,
-        "stream": command.call.stream,
-        "duration_ms": round((now_s - command.started_s) * 1000),
-        "first_token_ms": None if first is None else round((first - command.started_s) * 1000),
-        "client_gone": running.client_gone,
-    }
+            running.release(end.cost_nanos)

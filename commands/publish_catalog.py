@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -19,6 +20,8 @@ from domain.catalog import (
 )
 from domain.ids import CommandId
 
+CatalogEntry: TypeAlias = tuple[ModelListed, tuple[ModelPriced, ...]]
+
 AT_ONCE = 16
 """Models that are read or written at the same time."""
 
@@ -27,7 +30,7 @@ class PublishCatalog(msgspec.Struct, frozen=True):
     """Each model once, with all its prices."""
 
     cause: Cause
-    entries: Sequence[tuple[ModelListed, tuple[ModelPriced, ...]]]
+    entries: Sequence[CatalogEntry]
 
 
 class PublishCatalogHandler:
@@ -50,10 +53,19 @@ class PublishCatalogHandler:
                 raise outcome
         return sum(outcome is True for outcome in outcomes)
 
+    async def differing(self, entries: Sequence[CatalogEntry]) -> list[CatalogEntry]:
+        """Those that would change something. Raises InvalidInput for the first that would be refused."""
+        found = await asyncio.gather(*(self._differs(listed, prices) for listed, prices in entries))
+        return [entry for entry, differs in zip(entries, found, strict=True) if differs]
+
+    async def _differs(self, listed: ModelListed, prices: Sequence[ModelPriced]) -> bool:
+        async with self._slots:
+            known = await self._store.load(MODEL, model_address(listed.model))
+        return bool(_decide(known.state, listed, prices))
+
     async def _publish(self, listed: ModelListed, prices: Sequence[ModelPriced], cause: Cause) -> bool:
         def decide(model: Model) -> list[CatalogEvent]:
-            listing = list_model(model, listed)
-            return [*listing, *price_model(evolve(model, listed) if listing else model, *prices)]
+            return _decide(model, listed, prices)
 
         address = model_address(listed.model)
         async with self._slots:
@@ -62,6 +74,11 @@ class PublishCatalogHandler:
                 return False
             await self._store.change(MODEL, address, decide, cause)
             return True
+
+
+def _decide(model: Model, listed: ModelListed, prices: Sequence[ModelPriced]) -> list[CatalogEvent]:
+    listing = list_model(model, listed)
+    return [*listing, *price_model(evolve(model, listed) if listing else model, *prices)]
 
 
 def _cause_of(command: PublishCatalog, index: int) -> Cause:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -155,5 +155,9 @@ MODEL = Aggregate("model", Model, evolve)
 
 
 def model_address(model: str) -> Address:
-    """Model names hold characters that a subject may not: the address is a hash of the name."""
-    return MODEL.at(hashlib.blake2b(model.encode(), digest_size=12).hexdigest(), owner=SYSTEM_ACCOUNT)
+    return catalog_address(MODEL, model)
+
+
+def catalog_address(aggregate: Aggregate[Any], name: str) -> Address:
+    """Names hold characters that a subject may not: the address is a hash of the name."""
+    return aggregate.at(hashlib.blake2b(name.encode(), digest_size=12).hexdigest(), owner=SYSTEM_ACCOUNT)

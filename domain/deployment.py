@@ -49,6 +49,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     limits: Limits = Limits()
 
+    @property
+    def connection(self) -> str:
+        """How it is reached: as its provider always is, or in a way of its own."""
+        return self.provider if self.base_url is None and self.key_ref is None else f"{self.provider}/{self.name}"
+
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`deployments` are names. Fallbacks are names of routes or models, in the order to be tried: for failures, for

@@ -18,6 +18,8 @@ AggregatorError
 │   ├── AnswerLost            the work was done, and its answer cannot be given again
 │   └── ConcurrentWrite       another writer was first; reload and decide again
 ├── CreditExhausted           less credit available than the request may cost
+├── RateLimited               a limit of the caller's is used up
+│   └── BudgetExhausted       it is one on spend
 ├── StaleCursor               usage was settled further than the proposal knew
 ├── LeaseStillHeld            a lease may not be expired before its time
 ├── Busy                      a bounded queue is full; try again
@@ -31,6 +33,7 @@ AggregatorError
     └── ProviderBroken        the answer was cut, malformed or an error inside a 200
 """
 
+from domain.limits import Verdict
 from domain.money import usd
 
 
@@ -147,6 +150,33 @@ class CreditExhausted(AggregatorError):
         self.needed_nanos = needed_nanos
         self.available_nanos = available_nanos
         self.elsewhere_nanos = elsewhere_nanos
+
+
+class RateLimited(AggregatorError):
+    """`verdict` says which limit, and when there is room again."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(self._said(verdict))
+        self.verdict = verdict
+
+    def _said(self, verdict: Verdict) -> str:
+        rule = verdict.binding
+        if rule is None:
+            return "This request has ended already."
+        window = "at once" if rule.window == "none" else f"a {rule.window}"
+        unit = "requests" if rule.kind == "concurrent" else rule.kind
+        again = "" if verdict.retry_after_s is None else f" Try again in {verdict.retry_after_s} s."
+        return f"The limit of {rule.limit} {unit} {window} for this {rule.scope} is used up.{again}"
+
+
+class BudgetExhausted(RateLimited):
+    def _said(self, verdict: Verdict) -> str:
+        assert verdict.binding is not None
+        limit = usd(verdict.binding.limit)
+        return (
+            f"This request may cost more than is left of the {limit} USD that this {verdict.binding.scope} may spend a "
+            f"{verdict.binding.window}; ask for less output (max_completion_tokens), or wait for the next one."
+        )
 
 
 class StaleCursor(AggregatorError):

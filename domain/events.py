@@ -11,7 +11,11 @@ import msgspec
 
 from domain.account import AccountOpened
 from domain.catalog import CatalogEvent
+from domain.catalog_sources import CatalogApplied
 from domain.claim import EmailClaimed
+from domain.declared_deployment import DeploymentEvent
+from domain.declared_limits import LimitsEvent
+from domain.declared_route import RouteEvent
 from domain.key import KeyEvent
 from domain.ledger import LedgerEvent
 from domain.request import RequestEvent
@@ -19,7 +23,10 @@ from domain.session import SessionEvent
 from domain.upcasting import UPCASTS, Upcasts, upcast
 from domain.user import UserEvent
 
-AggregateFact = AccountOpened | CatalogEvent | EmailClaimed | KeyEvent | LedgerEvent | SessionEvent | UserEvent
+DeclaredFact = CatalogApplied | DeploymentEvent | LimitsEvent | RouteEvent
+AggregateFact = (
+    AccountOpened | CatalogEvent | DeclaredFact | EmailClaimed | KeyEvent | LedgerEvent | SessionEvent | UserEvent
+)
 Fact = AggregateFact | RequestEvent
 
 FACTS: dict[str, type[Any]] = {cls.__struct_config__.tag: cls for cls in get_args(Fact)}  # type: ignore[misc]

@@ -14,7 +14,11 @@ import msgspec
 from domain.account import ACCOUNT
 from domain.aggregate import Aggregate
 from domain.catalog import MODEL
+from domain.catalog_sources import CATALOG_SOURCES
 from domain.claim import CLAIM
+from domain.declared_deployment import DEPLOYMENT
+from domain.declared_limits import LIMITS
+from domain.declared_route import ROUTE
 from domain.events import Envelope, UnknownFact, decode_envelope, decode_fact, tag_of
 from domain.findings import Findings, Order
 from domain.ids import AccountId
@@ -26,7 +30,12 @@ from domain.session import SESSIONS
 from domain.user import USER
 
 AGGREGATES: dict[str, Aggregate[Any]] = {
-    aggregate.kind: aggregate for aggregate in (ACCOUNT, CLAIM, KEY, LEDGER, MODEL, SESSIONS, USER)
+    aggregate.kind: aggregate
+    for aggregates in (
+        (ACCOUNT, CLAIM, KEY, LEDGER, SESSIONS, USER),
+        (CATALOG_SOURCES, DEPLOYMENT, LIMITS, MODEL, ROUTE),
+    )
+    for aggregate in aggregates
 }
 
 

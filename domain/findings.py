@@ -23,6 +23,7 @@ REMEDIES = {
     "writer_conflict": "two processes wrote under one name, or an event was changed: compare with the archive",
     "end_without_admission": "restore the admission from the archive; without it nobody is charged for the request",
     "admitted_twice": "look for who wrote the second admission; credit the account for the second charge",
+    "attempt_gap": "restore the missing attempts from a replica, a backup or the archive; no charge depends on them",
     "charge_differs": "rate the range anew and correct the difference with a compensating entry",
     "uncharged": "see that `agg work` runs: it charges what has ended",
     "archive_differs": "find out which copy is genuine (the chain tells for EVT) and restore the other",

@@ -53,8 +53,9 @@ class RequestLog(Protocol):
         """The stream sequence, once durable.
 
         An admission that cannot be taken is refused: Busy when the queue is full, Unavailable when its turn does not
-        come in time (nothing was recorded in either case). OutcomeUnknown: it was sent and may have been taken. The
-        end of a request is always taken, and recorded even if its caller is told OutcomeUnknown.
+        come in time (nothing was recorded in either case). OutcomeUnknown: it was sent and may have been taken. An
+        attempt and the end of a request are always taken, in the order in which they came, and recorded even if their
+        caller is told OutcomeUnknown.
         """
         ...
 

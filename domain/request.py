@@ -1,4 +1,4 @@
-"""The life of one AI request on the request log: admitted, then exactly one end.
+"""The life of one AI request on the request log: admitted, attempts that failed, then exactly one end.
 
 An end carries every dimension a reader needs, so that folding it asks for nothing else. The first end in the
 log is the one that counts; a later one for the same request is void.
@@ -35,17 +35,39 @@ class RequestFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", o
 
 
 class RequestAdmitted(RequestFact, frozen=True, kw_only=True, tag="request.admitted.v1", omit_defaults=True):
-    """`reserved_nanos` is the most it may cost; `input_estimate` the tokens its input is thought to have."""
+    """`reserved_nanos` is the most it may cost; `input_estimate` the tokens its input is thought to have.
+    `route` is what was asked for, when that was a route, and `choice` why this one came first (domain.routing.Choice).
+    """
 
     endpoint: Endpoint
     upstream_model: str
     reserved_nanos: int
     input_estimate: int
     input_estimate_nanos: int
+    route: str = ""
+    choice: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class RequestAttempted(RequestFact, frozen=True, kw_only=True, tag="request.attempted.v1", omit_defaults=True):
+    """A call that ended badly, or could not be made, and was followed by another. `number` counts from 1.
+
+    `cost_nanos` is what the provider bills by its own report of `tokens`: known, and charged to nobody.
+    """
+
+    number: int
+    deployment: str
+    upstream_model: str
+    error_kind: str
+    message: str
+    upstream_status: int | None = None
+    tokens: Tokens = Tokens()
+    cost_nanos: int = 0
+    duration_ms: int = 0
 
 
 class RequestEnd(RequestFact, frozen=True, kw_only=True, omit_defaults=True):
-    """`cost_nanos` is what the account is charged. `usage` is the provider's own object, verbatim."""
+    """`cost_nanos` is what the account is charged. `usage` is the provider's own object, verbatim. `attempts` counts
+    calls, the last one too; `deployment` is who was called last, empty for a plain model."""
 
     cost_nanos: int
     evidence: Evidence
@@ -55,6 +77,8 @@ class RequestEnd(RequestFact, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: int = 0
     first_token_ms: int | None = None
     client_gone: bool = False
+    attempts: int = 1
+    deployment: str = ""
 
 
 class RequestCompleted(RequestEnd, frozen=True, kw_only=True, tag="request.completed.v1", omit_defaults=True):
@@ -75,7 +99,7 @@ class RequestAbandoned(RequestEnd, frozen=True, kw_only=True, tag="request.aband
     policy: str
 
 
-RequestEvent: TypeAlias = RequestAdmitted | RequestCompleted | RequestFailed | RequestAbandoned
+RequestEvent: TypeAlias = RequestAdmitted | RequestAttempted | RequestCompleted | RequestFailed | RequestAbandoned
 RequestEnded: TypeAlias = RequestCompleted | RequestFailed | RequestAbandoned
 
 

@@ -1,5 +1,5 @@
-"""Verifying `REQ`: every writer's events are all there, every request has one admission and one end, every cost is
-charged once.
+"""Verifying `REQ`: every writer's events are all there, every request has one admission, all of its attempts and then
+one end, every cost is charged once.
 
 What is kept grows with open requests and with 8 bytes a request. What looks wrong after the first reading is explained
 by a second one, which is only needed then.
@@ -20,7 +20,7 @@ from domain.findings import Findings, Order
 from domain.ids import RequestId
 from domain.money import usd
 from domain.ports import LogMessage
-from domain.request import RequestAdmitted, RequestEnd
+from domain.request import RequestAbandoned, RequestAdmitted, RequestAttempted, RequestEnd
 
 CHARGED_WITHIN = timedelta(minutes=10)
 """Settlement ticks a few times a second; what waits longer than this has nobody who charges it."""
@@ -54,7 +54,7 @@ class RequestCheck:
         self._findings = findings
         self._order = Order("REQ", findings)
         self._writers: OrderedDict[str, _Writer] = OrderedDict()
-        self._open: set[RequestId] = set()
+        self._open: dict[RequestId, int] = {}
         self._admissions = array("Q")
         self._unmatched: dict[RequestId, int] = {}
         self._suspects: dict[int, dict[RequestId, tuple[int, str]]] = {}
@@ -122,17 +122,34 @@ class RequestCheck:
             return
         if isinstance(fact, RequestAdmitted):
             self.admitted += 1
-            self._open.add(fact.request_id)
+            self._open.setdefault(fact.request_id, 0)
             self._admissions.append(_hash(fact.request_id))
+        elif isinstance(fact, RequestAttempted):
+            self._attempt(position, fact)
         elif isinstance(fact, RequestEnd):
             self._end(position, fact)
+
+    def _attempt(self, position: int, fact: RequestAttempted) -> None:
+        """After the end it is void, as a second end is; the first end then says that it is missing."""
+        attempts = self._open.get(fact.request_id)
+        if attempts is None:
+            return
+        if fact.number != attempts + 1:
+            detail = f"{fact.request_id} has attempt {fact.number} here, where {attempts + 1} is due"
+            self._report("attempt_gap", position, detail)
+        self._open[fact.request_id] = fact.number
 
     def _end(self, position: int, fact: RequestEnd) -> None:
         if fact.request_id not in self._open:
             self._unmatched.setdefault(fact.request_id, position)
             return
-        self._open.remove(fact.request_id)
+        attempts = self._open.pop(fact.request_id)
         self.ended += 1
+        if not isinstance(fact, RequestAbandoned) and not attempts <= fact.attempts <= attempts + 1:
+            detail = (
+                f"{fact.request_id} ends here after {fact.attempts} attempts, and {attempts} that failed are recorded"
+            )
+            self._report("attempt_gap", position, detail)
         charged = self._charges.explain(fact.account_id, position, fact.cost_nanos)
         if fact.cost_nanos and not charged:
             waiting = self.waiting

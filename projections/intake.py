@@ -1,8 +1,8 @@
 """From messages to the events that one projection may fold.
 
-Left out are: events that a writer's retry wrote twice, accounts of other owners, ends of requests that have ended
-already (the first end in the log counts), facts that the projection does not read. Set aside, visibly, are events
-that cannot be read, and all later ones of the same account.
+Left out are: events that a writer's retry wrote twice, accounts of other owners, ends and
+attempts of requests that have ended already (the first end in the log counts), facts that the projection does not
+read. Set aside, visibly, are events that cannot be read, and all later ones of the same account.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -136,6 +136,8 @@ class Intake:
                 return False
             open_requests.add(ident)
             batch.opened[ident] = (fact.account_id, message.position)
+        elif ident not in open_requests:
+            return False
         return True
 
     def _park(

@@ -1,4 +1,4 @@
-"""Requests: one row each, from admission to the end that counts."""
+"""Requests: one row each, from admission to the end that counts, and one for each attempt that failed before it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,14 @@ from domain.errors import NotFound
 from domain.ids import AccountId, RequestId
 from domain.ports import Connection, Database
 from domain.pricing import Tokens
-from domain.request import RequestAbandoned, RequestAdmitted, RequestCompleted, RequestEnded, RequestFailed
+from domain.request import (
+    RequestAbandoned,
+    RequestAdmitted,
+    RequestAttempted,
+    RequestCompleted,
+    RequestEnded,
+    RequestFailed,
+)
 from projections.paging import Mark, Page, after, checked_limit, page
 from projections.projection import Event, Projection
 
@@ -23,6 +30,11 @@ STATUS: dict[type[Any], Status] = {
 ADMISSION = (
     *("request_id", "account_id", "key_id", "user_id", "lease_id", "endpoint", "model", "provider", "price_id"),
     *("upstream_model", "stream", "admitted_at", "admitted_position", "reserved_nanos", "input_estimate"),
+    *("route", "choice"),
+)
+ATTEMPT = (
+    *("request_id", "number", "account_id", "at", "position", "deployment", "model", "provider", "upstream_model"),
+    *("error_kind", "error_message", "upstream_status", "tokens", "cost_nanos", "duration_ms"),
 )
 END = {
     "status": "text",
@@ -36,42 +48,64 @@ END = {
     "duration_ms": "bigint",
     "first_token_ms": "bigint",
     "client_gone": "boolean",
+    "attempts": "integer",
+    "deployment": "text",
     "finish_reason": "text",
     "error_kind": "text",
     "error_message": "text",
     "upstream_status": "integer",
 }
+ANSWERED = {"model": "text", "provider": "text", "price_id": "text"}
+"""What the end says anew."""
 NOT_ENDED = ("open", *(None for _ in range(len(END) - 1)))
 
 
 class RequestRows(msgspec.Struct):
-    """Requests admitted here, with their end if it is here too, and ends of requests admitted before."""
+    """Requests admitted here, with their end if it is here too, ends of requests admitted before, and attempts."""
 
     admitted: dict[str, tuple[object, ...]]
     ended: dict[str, tuple[object, ...]]
+    attempts: list[tuple[object, ...]]
 
 
 def fold(events: Sequence[Event]) -> RequestRows:
-    rows = RequestRows({}, {})
-    unended: dict[str, tuple[object, ...]] = {}
+    rows = RequestRows({}, {}, [])
+    unended: dict[str, tuple[RequestAdmitted, int]] = {}
     for event in events:
         fact = event.fact
         if type(fact) is RequestAdmitted:
-            unended[fact.request_id] = _admission(fact, event.position)
+            unended[fact.request_id] = fact, event.position
+        elif type(fact) is RequestAttempted:
+            rows.attempts.append(_attempt(fact, event.position))
         elif admission := unended.pop(fact.request_id, None):
-            rows.admitted[fact.request_id] = admission + _end(fact, event.position)
+            rows.admitted[fact.request_id] = _admission(*admission, fact) + _end(fact, event.position)
         else:
-            rows.ended[fact.request_id] = _end(fact, event.position)
-    for ident, admission in unended.items():
-        rows.admitted[ident] = admission + NOT_ENDED
+            rows.ended[fact.request_id] = _end(fact, event.position) + _answered(fact)
+    for ident, (admitted, position) in unended.items():
+        rows.admitted[ident] = _admission(admitted, position, admitted) + NOT_ENDED
     return rows
 
 
-def _admission(fact: RequestAdmitted, position: int) -> tuple[object, ...]:
+def _answered(fact: RequestAdmitted | RequestEnded) -> tuple[object, ...]:
+    return fact.model, fact.provider, fact.price_id
+
+
+def _admission(fact: RequestAdmitted, position: int, answered_by: RequestAdmitted | RequestEnded) -> tuple[object, ...]:
+    """A route's first choice is not always who answers."""
     return (
-        *(fact.request_id, fact.account_id, fact.key_id, fact.user_id, fact.lease_id, fact.endpoint, fact.model),
-        *(fact.provider, fact.price_id, fact.upstream_model, fact.stream, fact.at, position),
+        *(fact.request_id, fact.account_id, fact.key_id, fact.user_id, fact.lease_id, fact.endpoint),
+        *_answered(answered_by),
+        *(fact.upstream_model, fact.stream, fact.at, position),
         *(fact.reserved_nanos, fact.input_estimate),
+        *((fact.route, fact.choice) if fact.route else (None, None)),
+    )
+
+
+def _attempt(fact: RequestAttempted, position: int) -> tuple[object, ...]:
+    return (
+        *(fact.request_id, fact.number, fact.account_id, fact.at, position, fact.deployment, fact.model),
+        *(fact.provider, fact.upstream_model, fact.error_kind, fact.message, fact.upstream_status),
+        *(fact.tokens, fact.cost_nanos, fact.duration_ms),
     )
 
 
@@ -88,6 +122,8 @@ def _end(fact: RequestEnded, position: int) -> tuple[object, ...]:
         fact.duration_ms,
         fact.first_token_ms,
         fact.client_gone,
+        fact.attempts,
+        fact.deployment or None,
         *_outcome(fact),
     )
 
@@ -100,10 +136,11 @@ def _outcome(fact: RequestEnded) -> tuple[object, ...]:
     return None, None, None, None
 
 
+_WRITTEN = END | ANSWERED
 _WRITE_ENDS = f"""
-    UPDATE requests SET {", ".join(f"{name} = ended.{name}" for name in END)}
-    FROM unnest($1::text[], {", ".join(f"${number}::{kind}[]" for number, kind in enumerate(END.values(), 2))})
-        AS ended (request_id, {", ".join(END)})
+    UPDATE requests SET {", ".join(f"{name} = ended.{name}" for name in _WRITTEN)}
+    FROM unnest($1::text[], {", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_WRITTEN.values(), 2))})
+        AS ended (request_id, {", ".join(_WRITTEN)})
     WHERE requests.request_id = ended.request_id"""  # noqa: S608  (constants)
 
 
@@ -112,20 +149,26 @@ async def write(connection: Connection, rows: RequestRows) -> None:
         await connection.copy("requests", (*ADMISSION, *END), rows.admitted.values())
     if rows.ended:
         await connection.execute(_WRITE_ENDS, list(rows.ended), *zip(*rows.ended.values(), strict=True))
+    if rows.attempts:
+        await connection.copy("request_attempts", ATTEMPT, rows.attempts)
 
 
 REQUESTS = Projection(
     name="requests",
     streams=("REQ",),
-    facts=(RequestAdmitted, RequestCompleted, RequestFailed, RequestAbandoned),
+    facts=(RequestAdmitted, RequestAttempted, RequestCompleted, RequestFailed, RequestAbandoned),
     fold=fold,
     write=write,
-    tables=("requests",),
+    tables=("requests", "request_attempts"),
 )
 
 
 class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`upstream_model` is what was asked of the provider, `served_model` what it said it used. `usage` is its own."""
+    """`upstream_model` is what was asked of the provider, `served_model` what it said it used. `usage` is its own.
+
+    Of a request to a `route`: `choice` says why who was first (domain.routing.Choice), `deployment` is who was last.
+    `attempts` counts calls. None in what was recorded before routes were.
+    """
 
     request_id: str
     account_id: str
@@ -153,10 +196,32 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int | None
     first_token_ms: int | None
     client_gone: bool | None
+    route: str | None
+    choice: Any
+    attempts: int | None
+    deployment: str | None
     finish_reason: str | None
     error_kind: str | None
     error_message: str | None
     upstream_status: int | None
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that failed and was followed by another. `cost_nanos` is what its provider bills: nobody is charged it."""
+
+    number: int
+    at: datetime
+    position: int
+    deployment: str
+    model: str
+    provider: str
+    upstream_model: str
+    error_kind: str
+    error_message: str
+    upstream_status: int | None
+    tokens: Tokens
+    cost_nanos: int
+    duration_ms: int
 
 
 class RequestSearch(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +259,23 @@ async def find_request(database: Database, account_id: AccountId, request_id: Re
     if not rows:
         raise NotFound("request", request_id)
     return _row(rows[0])
+
+
+async def list_attempts(database: Database, account_id: AccountId, request_id: RequestId) -> list[AttemptRow]:
+    """In turn; bounded by how often a request is tried."""
+    rows = await database.fetch(
+        "SELECT * FROM request_attempts WHERE request_id = $1 AND account_id = $2 ORDER BY number",
+        *(request_id, account_id),
+    )
+    return [msgspec.convert(dict(row), AttemptRow) for row in rows]
+
+
+async def locate_attempts(database: Database, request_id: RequestId) -> list[int]:
+    """Where they stand in `REQ`, as `locate_request`."""
+    rows = await database.fetch(
+        "SELECT DISTINCT position FROM request_attempts WHERE request_id = $1 ORDER BY position", request_id
+    )
+    return [row["position"] for row in rows]
 
 
 async def locate_request(database: Database, request_id: RequestId) -> tuple[int, int | None] | None:

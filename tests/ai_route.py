@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import Mock
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -13,7 +12,10 @@ from prometheus_client import CollectorRegistry
 from api.ai_endpoint import AiEndpoint, AiParts
 from api.ai_errors import AnthropicErrors, OpenAIErrors, ResponsesErrors
 from api.ai_routes import CHAT, MESSAGES, RESPONSES
+from api.answer_cache import AnswerCache
+from api.rate_limits import RateLimits
 from api.telemetry import RequestTelemetry
+from commands.route_plan import Candidate, RouteAsk, RoutePlan
 from commands.store import EventStore
 from domain.catalog import Model
 from domain.ids import RequestId
@@ -112,6 +114,16 @@ class Client:
         return not self.sent[-1].get("more_body", False)
 
 
+class _Book:
+    """Knows one model, by any name."""
+
+    def __init__(self, alone: Candidate) -> None:
+        self._alone = alone
+
+    def plan(self, name: str, ask: RouteAsk) -> RoutePlan:
+        return RoutePlan(ask=ask, trail=(), candidates=(self._alone,))
+
+
 class Gateway:
     """One AI route over a provider that plays a script."""
 
@@ -120,10 +132,14 @@ class Gateway:
         self.house.clock.time = datetime.now(UTC)
         self.registry = CollectorRegistry()
         listed = Model(model, "sim", "echo", 8_000, 500)
+        alone = Candidate("", listed, PRICE, "sim", "echo", "sim")
         parts = AiParts(
             authenticator=cast(Any, SimpleNamespace(admit=self._admit)),
-            models=cast(Any, SimpleNamespace(find=Mock(return_value=(listed, PRICE)))),
+            models=cast(Any, None),
+            routes=cast(Any, _Book(alone)),
             answer_request=self.house.handler,
+            limits=RateLimits(cast(Any, None), tuple, 0),
+            cache=AnswerCache(cast(Any, None), cast(Any, None), lambda _: None),
             telemetry=RequestTelemetry(self.registry),
             new_request_id=lambda: RequestId("req_1"),
         )

@@ -10,7 +10,12 @@ import msgspec
 
 from domain.account import AccountOpened
 from domain.catalog import ModelListed, ModelPriced
+from domain.catalog_sources import CatalogApplied
 from domain.claim import EmailClaimed
+from domain.declared_deployment import DeploymentRemoved, DeploymentSet
+from domain.declared_limits import LimitsRemoved, LimitsSet
+from domain.declared_route import RouteRemoved, RouteSet
+from domain.deployment import Deployment, Limits, Route
 from domain.ids import AccountId, KeyId, LeaseId, RequestId, SessionId, UserId
 from domain.key import KeyIssued, KeyRevoked
 from domain.ledger import (
@@ -23,7 +28,9 @@ from domain.ledger import (
     UsageCharged,
 )
 from domain.pricing import Rates, Tier, Tokens
-from domain.request import RequestAbandoned, RequestAdmitted, RequestCompleted, RequestFailed
+from domain.request import RequestAbandoned, RequestAdmitted, RequestAttempted, RequestCompleted, RequestFailed
+from domain.response_cache import CachePolicy
+from domain.semantic_cache import SemanticPolicy
 from domain.session import SessionClosed, SessionOpened, SessionRefreshed
 from domain.user import ProfileChanged, UserRegistered
 
@@ -53,6 +60,37 @@ MEASURED: dict[str, Any] = {
     "first_token_ms": 120,
     "client_gone": True,
 }
+ROUTED: dict[str, Any] = {"attempts": 2, "deployment": "azure-eu"}
+
+EU = Deployment(
+    name="gpt-eu",
+    model="gpt-4o",
+    provider="openai",
+    upstream_model="gpt-4o-2024-08-06",
+    base_url="https://eu.api.openai.com/v1",
+    key_ref="OPENAI_API_KEY_2",
+    region="eu",
+    weight=3,
+    priority=1,
+    limits=Limits(rpm=10, tpm=1_000, concurrent=2),
+)
+FAST = Route(
+    name="fast",
+    deployments=("gpt-eu",),
+    strategy="sticky",
+    fallback_models=("gpt-4o",),
+    context_fallbacks=("o3",),
+    content_fallbacks=("o1",),
+    attempts_max=2,
+    attempt_timeout_s=30.0,
+    total_timeout_s=60.0,
+    hedge_after_s=1.5,
+    sticky_by="user",
+    retry_unknown=False,
+)
+CACHED = CachePolicy(
+    ttl_s=60, scope="shared", max_bytes=1_000, semantic=SemanticPolicy(embedding_model="e", threshold=0.9)
+)
 
 GOLDEN: list[tuple[Any, bytes]] = [
     (
@@ -90,6 +128,63 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'p1","valid_from":"2026-01-02T03:05:05Z","rates":{"input":2,"cached_input":1,"above":[{"above_promp'
         b't_tokens":200000,"rates":{"input":4,"output":6}}]},"batch":{"input":1,"above":[{"above_prompt_toke'
         b'ns":200000,"rates":{"input":2}}]}}',
+    ),
+    (
+        CatalogApplied(
+            source="admin",
+            at=AT,
+            digest="d1",
+            deployments=("gpt-eu",),
+            routes=("fast",),
+            limits=("key:*",),
+            whole=True,
+        ),
+        b'{"type":"catalog.applied.v1","source":"admin","at":"2026-01-02T03:04:05.678901Z","digest":"d1","de'
+        b'ployments":["gpt-eu"],"routes":["fast"],"limits":["key:*"],"whole":true}',
+    ),
+    (
+        DeploymentSet(deployment=EU, at=AT),
+        b'{"type":"catalog.deployment_set.v1","at":"2026-01-02T03:04:05.678901Z","deployment":{"name":"gpt-e'
+        b'u","model":"gpt-4o","provider":"openai","upstream_model":"gpt-4o-2024-08-06","base_url":"https://e'
+        b'u.api.openai.com/v1","key_ref":"OPENAI_API_KEY_2","region":"eu","weight":3,"priority":1,"limits":{'
+        b'"rpm":10,"tpm":1000,"concurrent":2}}}',
+    ),
+    (
+        DeploymentRemoved(name="gpt-eu", at=AT),
+        b'{"type":"catalog.deployment_removed.v1","at":"2026-01-02T03:04:05.678901Z","name":"gpt-eu"}',
+    ),
+    (
+        RouteSet(route=FAST, cache=CACHED, at=AT),
+        b'{"type":"catalog.route_set.v1","at":"2026-01-02T03:04:05.678901Z","route":{"name":"fast","deployme'
+        b'nts":["gpt-eu"],"strategy":"sticky","fallback_models":["gpt-4o"],"context_fallbacks":["o3"],"conte'
+        b'nt_fallbacks":["o1"],"attempts_max":2,"attempt_timeout_s":30.0,"total_timeout_s":60.0,"hedge_after'
+        b'_s":1.5,"sticky_by":"user","retry_unknown":false},"cache":{"ttl_s":60,"scope":"shared","max_bytes"'
+        b':1000,"semantic":{"embedding_model":"e","threshold":0.9}}}',
+    ),
+    (
+        RouteRemoved(name="fast", at=AT),
+        b'{"type":"catalog.route_removed.v1","at":"2026-01-02T03:04:05.678901Z","name":"fast"}',
+    ),
+    (
+        LimitsSet(
+            scope="key",
+            subject="*",
+            at=AT,
+            requests_per_minute=60,
+            requests_per_day=1_000,
+            tokens_per_minute=100_000,
+            tokens_per_day=1_000_000,
+            concurrent=4,
+            spend_per_day_nanos=5_000_000_000,
+            spend_per_month_nanos=50_000_000_000,
+        ),
+        b'{"type":"catalog.limits_set.v1","scope":"key","subject":"*","at":"2026-01-02T03:04:05.678901Z","re'
+        b'quests_per_minute":60,"requests_per_day":1000,"tokens_per_minute":100000,"tokens_per_day":1000000,'
+        b'"concurrent":4,"spend_per_day_nanos":5000000000,"spend_per_month_nanos":50000000000}',
+    ),
+    (
+        LimitsRemoved(scope="plan", subject="free", at=AT),
+        b'{"type":"catalog.limits_removed.v1","scope":"plan","subject":"free","at":"2026-01-02T03:04:05.678901Z"}',
     ),
     (
         EmailClaimed(email_hash="e1f2", user_id=USR, account_id=ACC, at=AT),
@@ -193,38 +288,62 @@ GOLDEN: list[tuple[Any, bytes]] = [
             reserved_nanos=100,
             input_estimate=12,
             input_estimate_nanos=24,
+            route="fast",
+            choice=msgspec.Raw(b'{"strategy": "weighted"}'),
         ),
         b'{"type":"request.admitted.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05'
         b'.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1"'
         b',"user_id":"usr1","stream":true,"endpoint":"chat.completions","upstream_model":"gpt-4o-2024-08-0'
-        b'6","reserved_nanos":100,"input_estimate":12,"input_estimate_nanos":24}',
+        b'6","reserved_nanos":100,"input_estimate":12,"input_estimate_nanos":24,"route":"fast","choice":{"'
+        b'strategy": "weighted"}}',
     ),
     (
-        RequestCompleted(**OF_REQUEST, **EVERY, **MEASURED, finish_reason="tool_calls"),
+        RequestAttempted(
+            **OF_REQUEST,
+            **EVERY,
+            number=2,
+            deployment="azure-eu",
+            upstream_model="gpt-4o-2024-08-06",
+            error_kind="refused",
+            message="Too fast.",
+            upstream_status=429,
+            tokens=Tokens(input=10),
+            cost_nanos=25,
+            duration_ms=80,
+        ),
+        b'{"type":"request.attempted.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05'
+        b'.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1",'
+        b'"user_id":"usr1","stream":true,"number":2,"deployment":"azure-eu","upstream_model":"gpt-4o-2024-0'
+        b'8-06","error_kind":"refused","message":"Too fast.","upstream_status":429,"tokens":{"input":10},"c'
+        b'ost_nanos":25,"duration_ms":80}',
+    ),
+    (
+        RequestCompleted(**OF_REQUEST, **EVERY, **MEASURED, **ROUTED, finish_reason="tool_calls"),
         b'{"type":"request.completed.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:0'
         b'5.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1'
         b'","user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cac'
         b'hed_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","dur'
-        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"finish_reason":"tool_calls"}',
+        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu","finish_reason":"tool_calls"}',
     ),
     (
         RequestFailed(
-            **OF_REQUEST, **EVERY, **MEASURED, error_kind="refused", message="Too fast.", upstream_status=429
+            **OF_REQUEST, **EVERY, **MEASURED, **ROUTED, error_kind="refused", message="Too fast.", upstream_status=429
         ),
         b'{"type":"request.failed.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05.6'
         b'78901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1","'
         b'user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cached'
         b'_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","durati'
-        b'on_ms":900,"first_token_ms":120,"client_gone":true,"error_kind":"refused","message":"Too fast.",'
+        b'on_ms":900,"first_token_ms":120,"client_gone":true,'
+        b'"attempts":2,"deployment":"azure-eu","error_kind":"refused","message":"Too fast.",'
         b'"upstream_status":429}',
     ),
     (
-        RequestAbandoned(**OF_REQUEST, **EVERY, **MEASURED, policy="input_estimate.v1"),
+        RequestAbandoned(**OF_REQUEST, **EVERY, **MEASURED, **ROUTED, policy="input_estimate.v1"),
         b'{"type":"request.abandoned.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:0'
         b'5.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1'
         b'","user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cac'
         b'hed_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","dur'
-        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"policy":"input_estimate.v1"}',
+        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu","policy":"input_estimate.v1"}',
     ),
 ]
 
@@ -287,6 +406,77 @@ LEAN: list[tuple[Any, bytes]] = [
         b'{"type":"catalog.model_priced.v1","model":"gpt-4o","at":"2026-01-02T03:04:05.678901Z","price_id"'
         b':"p1","valid_from":"2026-01-02T03:05:05Z","rates":{"input":2500000000,"output":10000000000,"cach'
         b'ed_input":0,"audio_input":7}}',
+    ),
+    (
+        CatalogApplied(source="file", at=AT),
+        b'{"type":"catalog.applied.v1","source":"file","at":"2026-01-02T03:04:05.678901Z"}',
+    ),
+    (
+        DeploymentSet(
+            deployment=Deployment(name="d", model="gpt-4o", provider="openai", upstream_model="gpt-4o"), at=AT
+        ),
+        b'{"type":"catalog.deployment_set.v1","at":"2026-01-02T03:04:05.678901Z","deployment":{"name":"d","m'
+        b'odel":"gpt-4o","provider":"openai","upstream_model":"gpt-4o"}}',
+    ),
+    (
+        RouteSet(route=Route(name="fast", deployments=("gpt-eu",)), at=AT),
+        b'{"type":"catalog.route_set.v1","at":"2026-01-02T03:04:05.678901Z","route":{"name":"fast","deployme'
+        b'nts":["gpt-eu"]}}',
+    ),
+    (
+        LimitsSet(scope="account", subject="acc1", at=AT, concurrent=0),
+        b'{"type":"catalog.limits_set.v1","scope":"account","subject":"acc1","at":"2026-01-02T03:04:05.67890'
+        b'1Z","concurrent":0}',
+    ),
+    (
+        RequestAdmitted(
+            **OF_REQUEST,
+            **EVERY,
+            endpoint="chat.completions",
+            upstream_model="gpt-4o-2024-08-06",
+            reserved_nanos=100,
+            input_estimate=12,
+            input_estimate_nanos=24,
+        ),
+        b'{"type":"request.admitted.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05'
+        b'.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1"'
+        b',"user_id":"usr1","stream":true,"endpoint":"chat.completions","upstream_model":"gpt-4o-2024-08-0'
+        b'6","reserved_nanos":100,"input_estimate":12,"input_estimate_nanos":24}',
+    ),
+    (
+        RequestCompleted(**OF_REQUEST, **EVERY, **MEASURED, finish_reason="tool_calls"),
+        b'{"type":"request.completed.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:0'
+        b'5.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1'
+        b'","user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cac'
+        b'hed_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","dur'
+        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"finish_reason":"tool_calls"}',
+    ),
+    (
+        RequestFailed(
+            **OF_REQUEST, **EVERY, **MEASURED, error_kind="refused", message="Too fast.", upstream_status=429
+        ),
+        b'{"type":"request.failed.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05.6'
+        b'78901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1","'
+        b'user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cached'
+        b'_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","durati'
+        b'on_ms":900,"first_token_ms":120,"client_gone":true,"error_kind":"refused","message":"Too fast.",'
+        b'"upstream_status":429}',
+    ),
+    (
+        RequestAbandoned(**OF_REQUEST, **EVERY, **MEASURED, policy="input_estimate.v1"),
+        b'{"type":"request.abandoned.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:0'
+        b'5.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1'
+        b'","user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cac'
+        b'hed_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","dur'
+        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"policy":"input_estimate.v1"}',
+    ),
+    (
+        RequestAttempted(
+            **OF_REQUEST, number=1, deployment="azure-eu", upstream_model="m", error_kind="timeout", message="Late."
+        ),
+        b'{"type":"request.attempted.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05'
+        b'.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","number":1,"depl'
+        b'oyment":"azure-eu","upstream_model":"m","error_kind":"timeout","message":"Late."}',
     ),
 ]
 

@@ -14,7 +14,7 @@ from domain.events import Envelope, tag_of
 from domain.ids import AccountId, CommandId, LeaseId, RequestId
 from domain.ledger import LEDGER, CreditGranted, Ledger, LedgerEvent, grant
 from domain.ports import Append, Recorded
-from domain.request import RequestAdmitted, RequestCompleted, RequestEvent
+from domain.request import RequestAdmitted, RequestAttempted, RequestCompleted, RequestEvent
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ACCOUNT = AccountId("acc")
@@ -101,6 +101,26 @@ def admitted(
         reserved_nanos=100,
         input_estimate=7,
         input_estimate_nanos=estimate_nanos,
+    )
+
+
+def attempted(request: str, number: int, account: AccountId = ACCOUNT) -> RequestAttempted:
+    return RequestAttempted(
+        request_id=RequestId(request),
+        account_id=account,
+        at=AT,
+        lease_id=LeaseId("l0"),
+        model="m",
+        provider="sim",
+        price_id="p",
+        number=number,
+        deployment=f"d{number}",
+        upstream_model="um",
+        error_kind="refused",
+        message="Overloaded.",
+        upstream_status=529,
+        cost_nanos=4,
+        duration_ms=12,
     )
 
 

@@ -1,12 +1,13 @@
 """A provider that the catalogue file declares: it speaks a protocol that we know, at an address of its own."""
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
+
+from domain.declaration import is_this_machine
 
 BUILT_IN = frozenset({"openai", "anthropic", "google", "cohere", "sim"})
 
@@ -48,12 +49,5 @@ def _check_url(provider: DeclaredProvider) -> None:
         raise ValueError(f"{place} is an http(s) address such as https://api.groq.com/openai/v1")
     if url.username is not None or url.password is not None or url.query or url.fragment:
         raise ValueError(f"{place} has no credentials, query or fragment; the key comes from api_key_env")
-    if url.scheme == "http" and not _is_loopback(host):
+    if url.scheme == "http" and not is_this_machine(host):
         raise ValueError(f"{place}: keys and prompts are sent over https; http is for this machine (127.0.0.1) only")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -1,17 +1,21 @@
-"""Models, prices and providers from a TOML file: the one that ships, or the user's own (`AGG_CATALOG`)."""
+"""The catalogue from a TOML file, the one that ships or the user's own (`AGG_CATALOG`): models and their prices,
+providers, deployments, routes and limits."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from importlib import resources
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from adapters.catalog.declared_provider import DeclaredProvider, checked
+from adapters.catalog.declared_routing import DeploymentEntry, LimitsEntry, RouteEntry, declaration_of
 from domain.catalog import Capability, Kind, ModelListed, ModelPriced, name_price
+from domain.declaration import Declaration
 from domain.errors import InvalidInput
 from domain.money import nanos_from_usd
 from domain.pricing import TOKEN_CLASSES, Rates, Tier
@@ -21,6 +25,8 @@ CatalogEntry: TypeAlias = tuple[ModelListed, tuple[ModelPriced, ...]]
 Shape = TypeVar("Shape")
 
 SHIPPED = "models.toml"
+
+_PLACE = re.compile(r" - at `(?:key in )?\$\.(?P<section>\w+)\[(?P<index>\d+)\]\.?(?P<rest>.*)`$")
 
 
 class _Tier(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,6 +66,9 @@ class ModelEntry(msgspec.Struct, forbid_unknown_fields=True):
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     models: list[ModelEntry] = []
     providers: list[DeclaredProvider] = []
+    deployments: list[DeploymentEntry] = []
+    routes: list[RouteEntry] = []
+    limits: list[LimitsEntry] = []
 
 
 def read_catalog(path: Path | None, at: datetime) -> list[CatalogEntry]:
@@ -94,9 +103,40 @@ def read_providers(path: Path | None) -> tuple[DeclaredProvider, ...]:
         raise _no_catalog(name, error) from error
 
 
+def read_declaration(path: Path | None, at: datetime) -> Declaration:
+    """The deployments, routes and limits of the user's own file. Raises InvalidInput for what cannot be read; whether
+    they fit together is for `check_declaration` to say."""
+    if path is None:
+        return Declaration()
+    name, text = _text_of(path)
+    try:
+        told = parse_toml(text, _File)
+    except ValueError as error:
+        raise _no_catalog(name, error) from error
+    return declaration_of(told.deployments, told.routes, told.limits, at)
+
+
 def parse_toml(text: str, shape: type[Shape]) -> Shape:
-    """Raises ValueError."""
-    return msgspec.convert(tomllib.loads(text), shape)
+    """Raises ValueError, with the line where it is no TOML, and the number and name of the section where it says
+    something else."""
+    told = tomllib.loads(text)
+    try:
+        return msgspec.convert(told, shape)
+    except msgspec.ValidationError as error:
+        raise ValueError(_placed(str(error), told)) from error
+
+
+def _placed(said: str, told: Mapping[str, Any]) -> str:
+    """From `… - at `$.routes[2].cache`` to `routes[2] (fast).cache: …`."""
+    place = _PLACE.search(said)
+    if place is None:
+        return said
+    section, index, rest = place["section"], int(place["index"]), place["rest"]
+    entry: Any = told[section][index]
+    name = entry.get("name") or entry.get("model") or entry.get("subject") if isinstance(entry, dict) else None
+    named = f" ({name})" if isinstance(name, str) else ""
+    remedy = "; take it out, or correct its name" if "unknown field" in said else ""
+    return f"{section}[{index}]{named}{'.' if rest else ''}{rest}: {said[: place.start()]}{remedy}"
 
 
 def catalog_entries(models: Sequence[ModelEntry], at: datetime) -> list[CatalogEntry]:

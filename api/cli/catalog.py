@@ -1,5 +1,6 @@
-"""`agg catalog`: where the models and prices of the catalogue file come from."""
+"""`agg catalog`: what is declared, what a file would change, and where models and prices come from."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import rich_click as click
 
+from api.cli.environment import settings_of_command
 from api.startup import StartupError
 
 if TYPE_CHECKING:
@@ -15,7 +17,43 @@ if TYPE_CHECKING:
 
 @click.group("catalog")
 def command() -> None:
-    """Models and what they cost."""
+    """Models and what they cost; deployments, routes and limits."""
+
+
+@command.command("show")
+@click.option("--json", "as_json", is_flag=True, help="For scripts: as PUT /api/v1/admin/catalog takes it.")
+def show(as_json: bool) -> None:
+    """Show the deployments, routes and limits that hold now, whoever declared them."""
+    settings = settings_of_command()
+    from api.cli.catalog_declared import show_catalog
+
+    show_catalog(settings, as_json=as_json)
+
+
+@command.command("diff")
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def diff(path: Path, as_json: bool) -> None:
+    """Show what `agg catalog apply FILE` would change. Exit code 1 if that is anything."""
+    settings = settings_of_command()
+    from api.cli.catalog_declared import diff_file
+
+    sys.exit(diff_file(settings, path, as_json=as_json))
+
+
+@command.command("apply")
+@click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For scripts: what changed.")
+def apply(path: Path, as_json: bool) -> None:
+    """Make the catalogue what FILE declares, on all workers at once; a file with a mistake changes nothing.
+
+    Models are published and never taken back. Deployments, routes and limits that an earlier file declared and this
+    one does not are removed; those of PUT /api/v1/admin/catalog stay, unless the file names them too.
+    """
+    settings = settings_of_command()
+    from api.cli.catalog_declared import apply_to_log
+
+    apply_to_log(settings, path, as_json=as_json)
 
 
 @command.command("import-prices")

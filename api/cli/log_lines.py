@@ -9,7 +9,7 @@ from domain.events import Envelope, UnknownFact, decode_fact
 from domain.ledger import CreditGranted, CreditLeased, LeaseExpired, LeaseExtended, LeaseReturned, UsageCharged
 from domain.money import usd
 from domain.pricing import TOKEN_CLASSES, Tokens
-from domain.request import RequestAbandoned, RequestAdmitted, RequestEnd, RequestFailed
+from domain.request import RequestAbandoned, RequestAdmitted, RequestAttempted, RequestEnd, RequestFailed
 
 EVIDENCE = {
     "reported": "as the provider reported",
@@ -81,14 +81,26 @@ def words_of(fact: Any) -> str:
         return f"{what}; balance after it {usd(fact.balance_after_nanos)} USD"
     if isinstance(fact, RequestAdmitted):
         model = fact.model if fact.upstream_model in fact.model else f"{fact.model} ({fact.upstream_model})"
-        return f"{model} at {fact.provider}; about {fact.input_estimate} input tokens"
+        by_route = f"; of route {fact.route}" if fact.route else ""
+        return f"{model} at {fact.provider}; about {fact.input_estimate} input tokens{by_route}"
+    if isinstance(fact, RequestAttempted):
+        return _attempt_in_words(fact)
     if isinstance(fact, RequestEnd):
         return _end_in_words(fact)
     return _members_of(fact)
 
 
+def _attempt_in_words(fact: RequestAttempted) -> str:
+    status = f" {fact.upstream_status}" if fact.upstream_status else ""
+    billed = f"; the provider bills {usd(fact.cost_nanos)} USD, nobody is charged" if fact.cost_nanos else ""
+    who = f"attempt {fact.number} at {fact.deployment}: {fact.model} at {fact.provider}"
+    return f"{who}; {fact.error_kind}{status}: {fact.message}; took {fact.duration_ms} ms{billed}"
+
+
 def _end_in_words(fact: RequestEnd) -> str:
     parts = [f"{_tokens(fact.tokens)}, {EVIDENCE[fact.evidence]}"]
+    if fact.deployment:
+        parts.append(f"attempt {fact.attempts} at {fact.deployment}: {fact.model} at {fact.provider}")
     if isinstance(fact, RequestFailed):
         parts.append(f"{fact.error_kind}: {fact.message}")
     if isinstance(fact, RequestAbandoned):

@@ -18,10 +18,10 @@ from domain.findings import Stream
 from domain.ids import AccountId, LeaseId, RequestId
 from domain.ledger import LEDGER, CreditLeased, UsageCharged
 from domain.ports import Database
-from domain.request import RequestAdmitted, RequestEnd
+from domain.request import RequestAdmitted, RequestAttempted, RequestEnd
 from projections.ledger_entries import LEDGER_ENTRIES, locate_charge
 from projections.positions import read_positions
-from projections.requests import REQUESTS, locate_request
+from projections.requests import REQUESTS, locate_attempts, locate_request
 
 Advance = Callable[[int], None]
 
@@ -34,19 +34,21 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct):
-    """`void` are ends after the first; they change nothing. `found_by` says where the positions are from."""
+    """`attempts` are those that failed and were followed by another. `void` are ends after the first; they change
+    nothing. `found_by` says where the positions are from."""
 
     admitted: Step | None = None
     ended: Step | None = None
     leased: Step | None = None
     charged: Step | None = None
+    attempts: list[Step] = []
     void: list[Step] = []
     found_by: str = ""
 
     @property
     def steps(self) -> list[Step]:
         """In the order in which they happened."""
-        parts = (self.leased, self.admitted, self.ended, *self.void, self.charged)
+        parts = (self.leased, self.admitted, *self.attempts, self.ended, *self.void, self.charged)
         return [step for step in parts if step is not None]
 
 
@@ -78,11 +80,13 @@ class TraceSearch:
         try:
             reached = (await read_positions(database, REQUESTS)).positions.get("REQ", 0)
             place = await locate_request(database, self._request_id)
+            attempts = await locate_attempts(database, self._request_id)
         except Unavailable:
             self._database = None
             return False
         self.trace.found_by = "the read model `requests`"
-        for position in dict.fromkeys(place or ()):
+        admitted, ended = place or (None, None)
+        for position in dict.fromkeys((admitted, *attempts, ended)):
             if position is not None and (message := await message_at(self._nats, "REQ", position)):
                 self._take(message)
         if self.trace.ended is None:
@@ -99,6 +103,8 @@ class TraceSearch:
             self.trace = Trace(found_by=later.found_by)
             async for message in read_stream(self._nats, "REQ", start=start, until=until):
                 self._take(message)
+            for step in later.attempts:
+                self._take_attempt(step)
             for step in (later.ended, *later.void):
                 self._take_end(step)
             self._advance(until - start + 1)
@@ -115,8 +121,14 @@ class TraceSearch:
             step = Step("REQ", message.sequence, envelope, fact)
             if isinstance(fact, RequestAdmitted):
                 self.trace.admitted = self.trace.admitted or step
+            elif isinstance(fact, RequestAttempted):
+                self._take_attempt(step)
             elif isinstance(fact, RequestEnd):
                 self._take_end(step)
+
+    def _take_attempt(self, step: Step) -> None:
+        if step.envelope.id not in [known.envelope.id for known in self.trace.attempts]:
+            self.trace.attempts.append(step)
 
     def _take_end(self, step: Step | None) -> None:
         """The first end counts; an event that a retry wrote again is the same event."""

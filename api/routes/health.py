@@ -58,6 +58,7 @@ class HealthController(Controller):
             "durability": _durability(services),
             "identities_fresh": fresh,
             "open_leases": len(services.leases),
+            "deployments": {view.deployment: view.phase for view in services.routing.breakers.view()},
             "parts": parts,
         }
         return Response(content, status_code=503 if down else 200)
@@ -65,6 +66,7 @@ class HealthController(Controller):
     @get("/metrics", operation_id="metrics", summary="Figures for Prometheus", media_type="text/plain")
     async def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         await services.figures.observe(services.backbone.database, services.log, now())
+        services.figures.observe_breakers(services.routing.breakers.view())
         return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)
 
 

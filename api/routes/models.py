@@ -1,4 +1,5 @@
-"""What the caller may use, as OpenAI's and Anthropic's clients list it: abilities, sizes, prices."""
+"""What the caller may ask for, models and routes, as OpenAI's and Anthropic's clients list it: abilities, sizes,
+prices."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,8 +24,11 @@ class ModelsController(Controller):
 
     @get(operation_id="list_models", summary="The models that you may use")
     async def list_models(self, services: NamedDependency[Services], caller: NamedDependency[Caller]) -> dict[str, Any]:
-        """Whole: no client needs a second page."""
-        data = [_shown(model) for model in services.models.served()]
+        """Whole: no client needs a second page. A route hides a model of its name."""
+        routes = services.models.routes()
+        names = {route.model for route in routes}
+        models = [model for model in services.models.served() if model.model not in names]
+        data = [_shown(model) for model in (*routes, *models)]
         first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
         return {"object": "list", "data": data, "has_more": False, "first_id": first, "last_id": last}
 
@@ -33,7 +37,8 @@ class ModelsController(Controller):
         self, model: FromPath[str], services: NamedDependency[Services], caller: NamedDependency[Caller]
     ) -> dict[str, Any]:
         name = str(model).removeprefix("/")
-        found = services.models.listed(name)
+        route = next((route for route in services.models.routes() if route.model == name), None)
+        found = route or services.models.listed(name)
         if found is None:
             raise ModelNotFound(name)
         return _shown(found)

@@ -13,7 +13,15 @@ from api.routes.reads import ReadOut, instant, money, reach
 from domain.ids import RequestId
 from projections.paging import LARGEST_PAGE
 from projections.positions import Positions
-from projections.requests import REQUESTS, RequestRow, RequestSearch, find_request, search_requests
+from projections.requests import (
+    REQUESTS,
+    AttemptRow,
+    RequestRow,
+    RequestSearch,
+    find_request,
+    list_attempts,
+    search_requests,
+)
 
 PAGE = 50
 
@@ -75,7 +83,9 @@ class RequestsController(Controller):
         database = services.backbone.database
         reached = await reach(database, REQUESTS, wanted, caller.account_id)
         row = await find_request(database, caller.account_id, RequestId(request_id))
-        return RequestOut(data={**_shown(row), "timeline": _timeline(row)}, position=str(reached), as_of=reached.as_of)
+        attempts = await list_attempts(database, caller.account_id, RequestId(request_id))
+        data = {**_shown(row), "timeline": _timeline(row, attempts)}
+        return RequestOut(data=data, position=str(reached), as_of=reached.as_of)
 
 
 def _shown(row: RequestRow) -> dict[str, Any]:
@@ -90,7 +100,7 @@ def _shown(row: RequestRow) -> dict[str, Any]:
     }
 
 
-def _timeline(row: RequestRow) -> list[dict[str, Any]]:
+def _timeline(row: RequestRow, attempts: list[AttemptRow]) -> list[dict[str, Any]]:
     admitted = {
         "event": "request.admitted",
         "at": row.admitted_at,
@@ -98,8 +108,9 @@ def _timeline(row: RequestRow) -> list[dict[str, Any]]:
         "lease_id": row.lease_id,
         **money("reserved", row.reserved_nanos),
     }
+    timeline = [admitted, *[_attempt(attempt) for attempt in attempts]]
     if row.ended_at is None:
-        return [admitted]
+        return timeline
     ended = {
         "event": f"request.{row.status}",
         "at": row.ended_at,
@@ -107,4 +118,17 @@ def _timeline(row: RequestRow) -> list[dict[str, Any]]:
         "evidence": row.evidence,
         **money("cost", row.cost_nanos or 0),
     }
-    return [admitted, ended]
+    return [*timeline, ended]
+
+
+def _attempt(attempt: AttemptRow) -> dict[str, Any]:
+    """What its provider bills is shown, and is nobody's charge."""
+    members = msgspec.structs.asdict(attempt)
+    position, billed_nanos = members.pop("position"), members.pop("cost_nanos")
+    return {
+        "event": "request.attempted",
+        "at": members.pop("at"),
+        "position": f"REQ:{position}",
+        **members,
+        **money("billed", billed_nanos),
+    }

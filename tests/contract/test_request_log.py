@@ -18,7 +18,7 @@ from domain.errors import Busy, Unavailable
 from domain.events import Envelope, decode_batch, decode_fact
 from domain.ids import AccountId, LeaseId, RequestId
 from domain.ports import RequestLog
-from domain.request import RequestAdmitted, RequestCompleted, RequestFailed
+from domain.request import RequestAdmitted, RequestAttempted, RequestCompleted, RequestFailed
 from tests.contract.conftest import DEPLOYMENTS, until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -187,6 +187,23 @@ async def test_closing_writes_what_waits_and_then_refuses(connection: Client, wo
     for event in (admitted("late"), completed("late")):
         with pytest.raises(Unavailable):
             await log.append(event)
+
+
+async def test_attempts_of_what_was_admitted_are_taken_when_work_is_turned_away(
+    connection: Client, worker: str
+) -> None:
+    attempt = RequestAttempted(
+        **_common("r"), number=1, deployment="d", upstream_model="m", error_kind="timeout", message="no answer"
+    )
+    async with request_log(connection, worker, max_waiting=0) as log:
+        noted = asyncio.create_task(log.append(attempt))
+        await asyncio.sleep(0)
+        await log.append(completed("r"))
+        await noted
+
+    assert [type(decode_fact(envelope)) for envelope in await recorded(connection, worker)] == [
+        *(RequestAttempted, RequestCompleted)
+    ]
 
 
 async def test_failed_requests_are_ends_too(connection: Client, worker: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -19,9 +20,17 @@ from projections.ledger_entries import LEDGER_ENTRIES, balance_as_of, list_entri
 from projections.logins import list_logins
 from projections.positions import read_positions, wait_for
 from projections.read_models import READ_MODELS
-from projections.requests import RequestSearch, find_request, search_requests
+from projections.requests import (
+    REQUESTS,
+    RequestSearch,
+    find_request,
+    list_attempts,
+    locate_attempts,
+    search_requests,
+)
 from projections.usage import COUNTERS, GROUPS, read_usage
-from tests.histories import ACCOUNTS, NOON, ListedLog, everyday_story, request_messages
+from tests import money
+from tests.histories import ACCOUNTS, NOON, ListedLog, everyday_story, request_message, request_messages
 from tests.integration.test_folding import build
 from tests.read_models import read_models
 
@@ -73,6 +82,31 @@ async def test_usage_and_requests_agree(database: PostgresDatabase) -> None:
     assert len(ended) == report.totals.requests
     assert sum(row.cost_nanos or 0 for row in ended) == report.totals.cost_nanos
     assert sum(row.tokens.output for row in ended if row.tokens) == report.totals.output
+
+
+async def test_a_routed_request_shows_its_choice_and_its_attempts(servers: ServiceEndpoints) -> None:
+    choice = msgspec.Raw(b'{"strategy": "weighted", "chosen": "d1", "considered": [{"name": "d1", "weight": 3}]}')
+    admitted = msgspec.structs.replace(money.admitted("r"), route="fast", choice=choice)
+    attempts = [money.attempted("r", 1), money.attempted("r", 2)]
+    end = msgspec.structs.replace(money.completed("r", 5), attempts=3, deployment="d3")
+    log = [
+        request_message(1, [admitted, attempts[0]]),
+        request_message(2, [attempts[1]], first=3),
+        request_message(3, [end], first=4),
+    ]
+    account, ident = money.ACCOUNT, admitted.request_id
+    async with read_models(servers.database) as opened:
+        await build(opened, ListedLog(log, chunk=1), [REQUESTS])
+        row = await find_request(opened, account, ident)
+        shown = await list_attempts(opened, account, ident)
+
+        assert (row.route, row.attempts, row.deployment, row.cost_nanos) == ("fast", 3, "d3", 5)
+        assert row.choice["considered"] == [{"name": "d1", "weight": 3}]
+        assert [(each.number, each.deployment, each.error_kind, each.cost_nanos) for each in shown] == [
+            *((1, "d1", "refused", 4), (2, "d2", "refused", 4))
+        ]
+        assert await list_attempts(opened, STRANGER, ident) == []
+        assert await locate_attempts(opened, ident) == [1, 2]
 
 
 async def test_pages_of_requests_follow_each_other_newest_first(database: PostgresDatabase) -> None:

@@ -10,7 +10,10 @@ from api import errors as http
 from api.error_handlers import field_error, render, speaks_openai
 from domain import errors
 from domain.errors import AggregatorError
+from domain.limits import Rule, Verdict
 
+PER_MINUTE = Rule("key", "k", "requests", "minute", 60)
+PER_DAY = Rule("key", "k", "spend", "day", 5_000_000_000)
 EXAMPLES: dict[type[AggregatorError], tuple[Any, ...]] = {
     errors.ModelNotFound: ("gpt-9",),
     errors.UnsupportedParameter: ("logprobs", "not here"),
@@ -23,6 +26,8 @@ EXAMPLES: dict[type[AggregatorError], tuple[Any, ...]] = {
     errors.StaleCursor: (7,),
     errors.BehindPosition: ("EVT:9", "EVT:5"),
     errors.AnswerLost: ("req_1", "it is gone"),
+    errors.RateLimited: (Verdict(allowed=False, binding=PER_MINUTE, retry_after_s=900),),
+    errors.BudgetExhausted: (Verdict(allowed=False, binding=PER_DAY, retry_after_s=900),),
     errors.ProviderError: ("sim", "it failed"),
     errors.ProviderUnreachable: ("sim", "it failed"),
     errors.ProviderTimeout: ("sim", "it failed"),

@@ -15,8 +15,10 @@ from projections.directory import DIRECTORY
 from projections.ledger_entries import LEDGER_ENTRIES
 from projections.logins import LOGINS
 from projections.projection import Event
-from projections.requests import ADMISSION, END, RequestRows
+from projections.requests import ADMISSION, ATTEMPT, END, REQUESTS, RequestRows
 from projections.usage import COUNTERS, USAGE, UsageRows
+from tests import money
+from tests.declaring import declared_story
 from tests.histories import (
     ACCOUNTS,
     NOON,
@@ -27,6 +29,7 @@ from tests.histories import (
     request_message,
     request_messages,
 )
+from tests.money import attempted, completed
 from tests.unit.test_intake import some_requests
 
 EVENTS: list[Event] = events_of(USAGE, request_messages(600))
@@ -106,6 +109,20 @@ def test_an_open_request_is_a_row_without_an_end() -> None:
     assert (row["status"], row["admitted_position"], row["cost_nanos"]) == ("open", 4, None)
 
 
+def test_attempts_are_rows_of_their_own_and_void_once_the_request_has_ended() -> None:
+    first, late = attempted("r", 1), attempted("r", 2)
+    end = msgspec.structs.replace(completed("r", 5), attempts=2, deployment="d2")
+    events = events_of(REQUESTS, [request_message(3, [money.admitted("r"), first, end, late])])
+    rows = requests.fold(events)
+
+    (row,) = [dict(zip(ATTEMPT, attempt, strict=True)) for attempt in rows.attempts]
+    assert (row["number"], row["position"], row["deployment"], row["upstream_status"]) == (1, 3, "d1", 529)
+    ended = dict(zip((*ADMISSION, *END), rows.admitted["r"], strict=True))
+    assert (ended["attempts"], ended["deployment"], ended["route"], ended["choice"]) == (2, "d2", None, None)
+    assert usage.fold([event for event in events if event.fact is not first])
+    assert len(events_of(USAGE, [request_message(3, [money.admitted("r"), first, end, late])])) == 2
+
+
 async def test_a_balance_is_what_the_last_ledger_event_says() -> None:
     story = Story()
     await story.grant(ACCOUNTS[0], 1_000)
@@ -149,6 +166,30 @@ async def test_people_keys_models_and_logins_become_rows() -> None:
     assert (len(sessions.opened), len(sessions.refreshed), len(sessions.closed)) == (15, 5, 5)
     assert sorted(models.models) == ["m", "n"]
     assert [price[0] for price in models.prices] == ["m-100", "n-200", "m-150"]
+
+
+async def test_a_deployment_or_route_that_was_removed_says_since_when() -> None:
+    rows = catalogue.fold(events_of(CATALOGUE, await declared_story()))
+
+    deployments = {name: dict(zip(catalogue._DEPLOYMENT, row, strict=True)) for name, row in rows.deployments.items()}
+    routes = {name: dict(zip(catalogue._ROUTE, row, strict=True)) for name, row in rows.routes.items()}
+    assert {name: row["removed_at"] is None for name, row in deployments.items()} == {"eu": True, "us": False}
+    assert {name: row["removed_at"] is None for name, row in routes.items()} == {"fast": True, "slow": False}
+    assert (deployments["eu"]["weight"], deployments["eu"]["provider"]) == (2, "openai")
+    assert (routes["fast"]["deployments"], routes["fast"]["fallbacks"]) == (["eu"], ["o3"])
+
+
+async def test_what_is_declared_is_the_same_however_the_history_is_cut() -> None:
+    events = events_of(CATALOGUE, await declared_story())
+
+    for cut_at in range(len(events) + 1):
+        first, second = catalogue.fold(events[:cut_at]), catalogue.fold(events[cut_at:])
+        deployments, routes = {**first.deployments, **second.deployments}, {**first.routes, **second.routes}
+        for table, gone in ((deployments, second.gone_deployments), (routes, second.gone_routes)):
+            table.update({name: (*table[name][:-1], at) for name, at in gone.items()})
+        whole = catalogue.fold(events)
+        assert (deployments, routes) == (whole.deployments, whole.routes)
+        assert not whole.gone_deployments and not whole.gone_routes
 
 
 def test_the_raw_usage_of_a_provider_is_kept_verbatim() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.synthetic import envelope, request_events
 from domain.ids import bucket_of
 from domain.ports import LogMessage
-from domain.request import RequestAdmitted, RequestEnded, RequestEvent, abandoned
+from domain.request import RequestAdmitted, RequestAttempted, RequestEnded, RequestEvent, abandoned
 from projections.intake import Batch, Intake, Known
 from projections.projection import Claim
 from projections.usage import USAGE
@@ -25,7 +25,7 @@ def some_requests(count: int) -> list[tuple[RequestAdmitted, RequestEnded]]:
     for event in request_events(count * 4, accounts=20):
         if isinstance(event, RequestAdmitted):
             admitted[event.request_id] = event
-        else:
+        elif not isinstance(event, RequestAttempted):
             pairs.append((admitted[event.request_id], event))
     return pairs[:count]
 

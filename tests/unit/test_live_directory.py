@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pytest
 
 from adapters.in_memory import InMemoryEventLog
 from adapters.jetstream_reads import StoredMessage
@@ -14,10 +15,12 @@ from adapters.live_directory import FILTERS, LiveDirectory
 from adapters.log_reader import CaughtUp
 from commands.store import Cause, EventStore
 from domain.catalog import MODEL, ModelListed, list_model, model_address
+from domain.errors import Unavailable
 from domain.ids import AccountId, CommandId, KeyId, SessionId, UserId
 from domain.key import KEY, KeyIssued, KeyRevoked, issue, revoke
 from domain.session import SESSIONS, SessionClosed, SessionOpened, close_session, open_session
-from tests.accounts import Beating
+from tests.accounts import Beating, FollowedLog
+from tests.declaring import Operator, deployment, limits, names_in, route
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACCOUNT, USER_ID, KEY_ID = AccountId("a1"), UserId("u1"), KeyId("k1")
@@ -130,8 +133,10 @@ def test_other_kinds_are_ignored() -> None:
     LiveDirectory().apply("evt.7.ledger.a1", b"whatever it is")
 
 
-def test_the_four_kinds_are_followed() -> None:
-    assert set(FILTERS) == {"evt.*.key.*", "evt.*.session.*", "evt.*.user.*", "evt.*.model.*"}
+def test_people_their_keys_and_what_is_declared_in_the_catalogue_are_followed() -> None:
+    kinds = ("key", "session", "user", "model", "deployment", "route", "limits")
+
+    assert set(FILTERS) == {f"evt.*.{kind}.*" for kind in kinds}
 
 
 async def test_models_are_listed_by_name() -> None:
@@ -155,6 +160,53 @@ async def test_models_are_listed_by_name() -> None:
     assert list(directory.models()) == ["gpt-4o"]
     assert directory.model("gpt-4o") is directory.models()["gpt-4o"]
     assert directory.model("gpt-5") is None
+
+
+async def declared_history() -> list[tuple[str, bytes]]:
+    """A deployment, a route and limits are set; then limits are changed, and route and deployment are gone."""
+    log = FollowedLog()
+    told: list[tuple[str, bytes]] = []
+
+    def hear(subject: str, raw: bytes) -> None:
+        told.append((subject, raw))
+
+    log.followers.append(hear)
+    operator = Operator(log)
+    await operator.apply(deployment("eu"), route("eu", "eu"), limits("model", "gpt-4o"))
+    await operator.apply(limits("model", "gpt-4o", requests_per_day=9))
+    return told
+
+
+async def test_deployments_routes_and_limits_are_known_until_they_are_removed() -> None:
+    directory = LiveDirectory()
+    *history, route_removed, deployment_removed, applied = await declared_history()
+
+    for message in history:
+        directory.apply(*message)
+    assert names_in(directory) == {"deployments": {"eu"}, "routes": {"eu"}, "limits": {"model:gpt-4o"}}
+    assert directory.routes()["eu"].route.deployments == ("eu",)
+    assert [each.requests_per_day for each in directory.limits()] == [9]
+
+    for message in (route_removed, deployment_removed, applied):
+        directory.apply(*message)
+    assert names_in(directory) == {"deployments": set(), "routes": set(), "limits": {"model:gpt-4o"}}
+
+
+async def test_limits_that_cannot_be_read_are_not_taken_for_none() -> None:
+    directory = LiveDirectory()
+    first, second = [message for message in await declared_history() if ".limits." in message[0]]
+    directory.apply(*first)
+    broken = msgspec.json.decode(second[1])
+    broken["data"] = {"after": {"told": {"requests_per_day": "many"}}}
+
+    directory.apply(second[0], msgspec.json.encode(broken))
+
+    with pytest.raises(Unavailable, match="limits"):
+        directory.limits()
+    broken["sequence"] += 1
+    broken["data"] = {"after": {"told": None}}
+    directory.apply(second[0], msgspec.json.encode(broken))
+    assert directory.limits() == ()
 
 
 class TailOf(Beating):

@@ -22,7 +22,7 @@ from domain.ledger import LEDGER, CreditLeased, ModelUsage, UsageCharged, charge
 from domain.ports import LogMessage
 from domain.request import RequestAdmitted, RequestEvent, abandoned
 from domain.request_check import CHARGED_WITHIN, RequestCheck
-from tests.money import ACCOUNT, AT, admitted, batch, completed, give_credit
+from tests.money import ACCOUNT, AT, admitted, attempted, batch, completed, give_credit
 
 Corrupt = Callable[[dict[str, Any]], object]
 REQUESTS: tuple[Sequence[RequestEvent], ...] = (
@@ -223,6 +223,25 @@ def test_what_writers_cannot_have_written_is_found(
     ]  # type: ignore[arg-type]
 
     assert verify([], log)[0] == found
+
+
+AFTER_TWO = msgspec.structs.replace(completed("r1", 0), attempts=3, deployment="d3")
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ([attempted("r1", 1), attempted("r1", 2), AFTER_TWO], []),
+        ([attempted("r1", 1), attempted("r1", 2), msgspec.structs.replace(AFTER_TWO, attempts=2)], []),
+        ([attempted("r1", 1), attempted("r1", 2), abandoned(admitted("r1"), AT)], []),
+        ([attempted("r1", 2), AFTER_TWO], ["attempt_gap"]),
+        ([attempted("r1", 1), AFTER_TWO], ["attempt_gap"]),
+        ([attempted("r1", 1), AFTER_TWO, attempted("r1", 2)], ["attempt_gap"]),
+        ([attempted("r1", 1), attempted("r1", 2), completed("r1", 0)], ["attempt_gap"]),
+    ],
+)
+def test_attempts_are_numbered_without_a_gap_before_their_end(facts: list[RequestEvent], found: list[str]) -> None:
+    assert [code for code, _ in verify([], request_log([[admitted("r1")], facts]))[0]] == found
 
 
 def test_a_second_end_is_void_and_no_mistake() -> None:

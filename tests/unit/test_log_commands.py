@@ -16,7 +16,7 @@ from domain.ledger import CreditLeased, ModelUsage, UsageCharged
 from domain.pricing import Tokens
 from domain.request import RequestFailed, abandoned
 from domain.session import SessionOpened
-from tests.money import ACCOUNT, AT, admitted, batch, completed
+from tests.money import ACCOUNT, AT, admitted, attempted, batch, completed
 
 LEASED = CreditLeased(
     account_id=ACCOUNT, at=AT, lease_id=LeaseId("l0"), worker="api-1", amount_nanos=500_000_000, expires_at=AT
@@ -105,6 +105,17 @@ def test_a_line_of_a_request_names_it() -> None:
     (envelope,) = batch("/workers/w", 1, completed("r1", 5))
 
     assert line_of(envelope).startswith("costs 0.000000005 USD  r1  ")
+
+
+def test_a_trace_shows_each_attempt_before_the_end() -> None:
+    trace = Trace(admitted=step(admitted("r1")), found_by="reading")
+    trace.attempts.append(step(attempted("r1", 1), 2))
+    trace.ended = step(msgspec.structs.replace(completed("r1", 5), attempts=2, deployment="d2"), 3)
+    text = _as_text(trace)
+
+    said = "attempt 1 at d1: m at sim; refused 529: Overloaded.; took 12 ms; the provider bills 0.000000004 USD"
+    assert said in text
+    assert text.index(said) < text.index("attempt 2 at d2: m at sim")
 
 
 def test_the_tail_is_filtered_by_stream_account_and_type() -> None:

@@ -20,8 +20,9 @@ MODELS = {
 }
 
 
-async def shown(models: list[Model]) -> dict[str, dict[str, Any]]:
-    services = cast(Any, SimpleNamespace(models=SimpleNamespace(served=lambda: models)))
+async def shown(models: list[Model], routes: list[Model] | None = None) -> dict[str, dict[str, Any]]:
+    names = SimpleNamespace(served=lambda: models, routes=lambda: routes or [])
+    services = cast(Any, SimpleNamespace(models=names))
     answer = await ModelsController.list_models.fn(cast(Any, None), services, cast(Any, None))
     return {model["id"]: model for model in msgspec.json.decode(msgspec.json.encode(answer))["data"]}
 
@@ -68,3 +69,12 @@ async def test_what_embeds_says_so() -> None:
         0,
         ["batch", "dimensions"] if embedding["pricing"]["batch"] else ["dimensions"],
     )
+
+
+async def test_a_route_stands_before_the_models_and_hides_the_one_of_its_name() -> None:
+    route = msgspec.structs.replace(MODELS["o3"], model="gpt-4o", owned_by="route")
+
+    found = await shown([MODELS["gpt-4o"], MODELS["o3"]], [route])
+
+    assert list(found) == ["gpt-4o", "o3"]
+    assert (found["gpt-4o"]["owned_by"], found["gpt-4o"]["max_output_tokens"]) == ("route", route.max_output_tokens)

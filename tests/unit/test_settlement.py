@@ -16,7 +16,18 @@ from domain.ledger import LEDGER, Ledger, LedgerEvent, ModelUsage, UsageCharged,
 from domain.pricing import Tokens
 from domain.request import RequestAdmitted, RequestEvent, abandoned
 from domain.settlement import Line, Settlement
-from tests.money import ACCOUNT, AT, RacingLog, admitted, batch, completed, give_credit, ledger_events, ledger_of
+from tests.money import (
+    ACCOUNT,
+    AT,
+    RacingLog,
+    admitted,
+    attempted,
+    batch,
+    completed,
+    give_credit,
+    ledger_events,
+    ledger_of,
+)
 
 ACCOUNTS = (AccountId("a"), AccountId("b"))
 Message = list[Envelope]
@@ -53,6 +64,13 @@ def test_the_first_end_in_the_log_counts_and_a_later_one_is_void() -> None:
 
     assert costs(read(one_by_one(start, completed("r", 5), abandoned(start, AT)))) == {ACCOUNT: [5]}
     assert costs(read(one_by_one(start, abandoned(start, AT), completed("r", 5)))) == {ACCOUNT: [3]}
+
+
+def test_attempts_are_charged_to_nobody() -> None:
+    messages = one_by_one(admitted("r"), attempted("r", 1), attempted("r", 2), completed("r", 5), attempted("r", 3))
+
+    assert costs(read(messages)) == {ACCOUNT: [5]}
+    assert not read(messages).open
 
 
 def test_an_end_without_an_admission_is_void() -> None:

@@ -1,0 +1,90 @@
+"""Routes put together: who may answer a name, how they have been of late, and what is tried when one fails."""
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from adapters.live_directory import LiveDirectory
+from adapters.valkey_breakers import ValkeyBreakers
+from api.connections import Connections
+from api.model_names import ModelNames
+from api.request_id import new_id
+from commands.deployment_views import DeploymentViews
+from commands.failover import Failover
+from commands.route_requests import RouteBook
+from domain.breaker import BreakerPolicy
+from domain.deployment import Deployment, Route
+from domain.retry_budget import RetryBudget, RetryPolicy
+
+
+class _Routes(Mapping[str, Route]):
+    """The directory's routes, without what else is declared with them."""
+
+    def __init__(self, directory: LiveDirectory) -> None:
+        self._directory = directory
+
+    def __getitem__(self, name: str) -> Route:
+        return self._directory.routes()[name].route
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._directory.routes())
+
+    def __len__(self) -> int:
+        return len(self._directory.routes())
+
+
+class _Declared:
+    def __init__(self, directory: LiveDirectory) -> None:
+        self._directory = directory
+        self._routes = _Routes(directory)
+
+    def deployments(self) -> Mapping[str, Deployment]:
+        return self._directory.deployments()
+
+    def routes(self) -> Mapping[str, Route]:
+        return self._routes
+
+
+@dataclass(frozen=True)
+class Routing:
+    book: RouteBook
+    failover: Failover
+    breakers: ValkeyBreakers
+    views: DeploymentViews
+    directory: LiveDirectory
+    connections: Connections
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Each deployment, for operators."""
+        return [
+            {
+                **msgspec.structs.asdict(view),
+                "in_flight": self.views.in_flight(view.deployment),
+                "latency_ms": self.views.latency_ms(view.deployment, stream=False),
+                "first_token_ms": self.views.latency_ms(view.deployment, stream=True),
+            }
+            for view in self.breakers.view()
+        ]
+
+    async def tend(self) -> None:
+        """Once a second: follow what is declared, tell other workers how deployments are, hear it from them."""
+        deployments = self.directory.deployments()
+        names = frozenset(deployments)
+        self.breakers.keep(names)
+        self.views.keep(names)
+        await self.connections.keep(deployments.values())
+        await self.breakers.sync()
+
+
+def compose_routing(valkey: Redis, directory: LiveDirectory, models: ModelNames, connections: Connections) -> Routing:
+    breakers = ValkeyBreakers(valkey, BreakerPolicy(), time.time, new_id)
+    views = DeploymentViews(time.perf_counter)
+    book = RouteBook(_Declared(directory), models, connections.__contains__, breakers, views, random.random)
+    budget = RetryBudget.full(RetryPolicy(), time.perf_counter())
+    failover = Failover(breakers, budget, views, book, time.perf_counter, random.random)
+    return Routing(book, failover, breakers, views, directory, connections)

@@ -1,0 +1,50 @@
+"""What the attempts of all routed requests of a process share."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from commands.credit_leases import CreditLeases
+from commands.deployment_views import DeploymentViews
+from commands.route_plan import Fallbacks
+from domain.breakers import Breakers
+from domain.errors import ProviderBroken
+from domain.ports import Provider
+from domain.request import RequestAttempted
+from domain.retry_budget import RetryBudget
+
+logger = structlog.get_logger()
+
+
+@dataclass
+class Failover:
+    """`budget` is replaced as it is drawn on. `now_s` never goes back; `random` is evenly from [0, 1)."""
+
+    breakers: Breakers
+    budget: RetryBudget
+    views: DeploymentViews
+    fallbacks: Fallbacks
+    now_s: Callable[[], float]
+    random: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an attempt needs beside that. `note` records one, in order with what is recorded later, without waiting."""
+
+    failover: Failover
+    providers: Mapping[str, Provider]
+    leases: CreditLeases
+    clock: Callable[[], datetime]
+    unpriced_nanos: int
+    note: Callable[[RequestAttempted], Awaitable[None]]
+
+
+def broken(error: Exception, provider: str) -> ProviderBroken:
+    """What an adapter did not foresee is a broken answer."""
+    logger.error("provider_adapter_failed", provider=provider, exc_info=error)
+    return ProviderBroken(provider, "The provider's answer could not be understood.")

@@ -1,0 +1,215 @@
+"""The facts of a request's life, from what is known of it while it runs. Pure but for the duration."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from commands import provider_words
+from commands.route_plan import Candidate
+from commands.running import AnswerRequest, Running
+from domain.errors import (
+    AggregatorError,
+    CreditExhausted,
+    InvalidInput,
+    ProviderError,
+    ProviderRefused,
+    Unavailable,
+    UnsupportedParameter,
+)
+from domain.ids import LeaseId
+from domain.pricing import Tokens, cost_nanos
+from domain.request import (
+    UNPRICED,
+    Evidence,
+    RequestAdmitted,
+    RequestAttempted,
+    RequestCompleted,
+    RequestFailed,
+)
+from domain.upstream import Usage
+
+CHARS_PER_TOKEN = 4
+"""For estimates only, where a provider reports nothing."""
+CONSIDERED_KEPT = 32
+"""Deployments of a choice that are written down."""
+
+_KINDS: Mapping[type[AggregatorError], str] = {
+    CreditExhausted: "unaffordable",
+    UnsupportedParameter: "unsupported",
+    InvalidInput: "invalid",
+    Unavailable: "unavailable",
+}
+
+
+def admitted(command: AnswerRequest, running: Running) -> RequestAdmitted:
+    call, candidate, price = command.call, running.candidate, running.candidate.price
+    reserved_nanos = running.reservation.amount_nanos
+    estimate_nanos = reserved_nanos
+    if price is not None:
+        estimate_nanos = cost_nanos(Tokens(input=call.input_estimate), price.rates)
+    return RequestAdmitted(
+        **_identity(command, running.reservation.lease_id, candidate),
+        at=command.at,
+        endpoint=call.endpoint,
+        upstream_model=candidate.upstream_model,
+        reserved_nanos=reserved_nanos,
+        input_estimate=call.input_estimate,
+        input_estimate_nanos=estimate_nanos,
+        **_why(command),
+    )
+
+
+def _why(command: AnswerRequest) -> dict[str, Any]:
+    """Nothing of a plain model."""
+    routed = command.routed
+    if routed is None or routed.choice is None:
+        return {}
+    kept = msgspec.structs.replace(routed.choice, considered=routed.choice.considered[:CONSIDERED_KEPT])
+    return {"route": routed.trail[0].name, "choice": msgspec.Raw(msgspec.json.encode(kept))}
+
+
+def attempted(
+    running: Running, candidate: Candidate, number: int, error: AggregatorError, at: datetime
+) -> RequestAttempted:
+    """Of a call that was not even made; `billed` adds what a call that was made left behind."""
+    return RequestAttempted(
+        **_identity(running.command, running.reservation.lease_id, candidate),
+        at=at,
+        number=number,
+        deployment=candidate.deployment,
+        upstream_model=candidate.upstream_model,
+        error_kind=kind_of(error),
+        message=provider_words.message(str(error)),
+        upstream_status=error.status if isinstance(error, ProviderRefused) else None,
+    )
+
+
+def billed(fact: RequestAttempted, candidate: Candidate, usage: Usage | None, duration_s: float) -> RequestAttempted:
+    tokens = usage.tokens if usage else Tokens()
+    cost = cost_nanos(tokens, candidate.price.rates) if candidate.price else 0
+    return msgspec.structs.replace(fact, tokens=tokens, cost_nanos=cost, duration_ms=round(duration_s * 1000))
+
+
+def kind_of(error: AggregatorError) -> str:
+    if isinstance(error, ProviderError):
+        return error.kind
+    return next((kind for family, kind in _KINDS.items() if isinstance(error, family)), "ours")
+
+
+def completed(running: Running, model: str, finish_reason: str, usage: Usage | None, at: datetime) -> RequestCompleted:
+    tokens, evidence = measured(running, usage)
+    return RequestCompleted(
+        **_dimensions(running, at),
+        **_cost(running, tokens, evidence, usage),
+        upstream_model=provider_words.name(model),
+        finish_reason=provider_words.name(finish_reason),
+    )
+
+
+def failed(
+    running: Running, error: AggregatorError, usage: Usage | None, at: datetime, *, is_final: bool
+) -> RequestFailed:
+    """What reached the client before is charged; an answer of which nothing came is not."""
+    tokens, evidence = Tokens(), "none"
+    if usage is not None or running.delivered_chars:
+        tokens, evidence = measured(running, usage, is_final=is_final)
+    return RequestFailed(
+        **_dimensions(running, at),
+        **_cost(running, tokens, evidence, usage),
+        upstream_model=running.candidate.upstream_model,
+        error_kind=kind_of(error),
+        message=provider_words.message(str(error)),
+        upstream_status=error.status if isinstance(error, ProviderRefused) else None,
+    )
+
+
+def given_up(running: Running, usage: Usage | None, at: datetime, *, is_final: bool) -> RequestFailed:
+    """Nobody waits any more. A provider that was asked is taken to have worked; between two attempts none was."""
+    tokens, evidence = Tokens(), "none"
+    if running.asked:
+        tokens, evidence = measured(running, usage, is_final=is_final)
+    return RequestFailed(
+        **_dimensions(running, at),
+        **_cost(running, tokens, evidence, usage),
+        upstream_model=running.candidate.upstream_model,
+        error_kind="given_up",
+        message="The call was given up before the provider's answer ended.",
+    )
+
+
+def not_started(running: Running, at: datetime) -> RequestFailed:
+    return RequestFailed(
+        **_dimensions(running, at),
+        cost_nanos=0,
+        evidence="none",
+        error_kind="not_started",
+        message="The admission was not confirmed in time; nothing was sent to the provider.",
+    )
+
+
+def measured(running: Running, usage: Usage | None, *, is_final: bool = True) -> tuple[Tokens, Evidence]:
+    """What the provider reports, also if that is zero; else an estimate, never zero.
+
+    A report that came before the answer's finish (not `is_final`) is made up for what was delivered since; so is one
+    of output without any input, for no prompt is empty.
+    """
+    call = running.command.call
+    output = max(1, -(-running.delivered_chars // CHARS_PER_TOKEN)) if call.max_output_tokens else 0
+    if usage is None:
+        return Tokens(input=call.input_estimate, output=output), "estimated"
+    tokens = usage.tokens
+    if not is_final and tokens.completion < output:
+        tokens = msgspec.structs.replace(tokens, output=output - tokens.completion + tokens.output)
+    if tokens.completion and not tokens.prompt:
+        tokens = msgspec.structs.replace(tokens, input=call.input_estimate)
+    return tokens, "reported" if tokens == usage.tokens else "estimated"
+
+
+def _cost(running: Running, tokens: Tokens, evidence: Evidence, usage: Usage | None) -> dict[str, Any]:
+    """An estimate never exceeds what was reserved for it; what a provider reports is charged as reported. Use without
+    a price is charged what is held for it."""
+    price, held = running.candidate.price, running.ceiling_nanos
+    if price is None:
+        cost = 0 if evidence == "none" else held
+    else:
+        cost = cost_nanos(tokens, price.rates)
+        if evidence == "estimated":
+            cost = min(cost, held)
+    return {
+        "cost_nanos": cost,
+        "evidence": evidence,
+        "tokens": tokens,
+        "usage": provider_words.report(usage),
+    }
+
+
+def _identity(command: AnswerRequest, lease_id: LeaseId, candidate: Candidate) -> dict[str, Any]:
+    return {
+        "request_id": command.call.request_id,
+        "account_id": command.account_id,
+        "lease_id": lease_id,
+        "model": candidate.model.model,
+        "provider": candidate.provider,
+        "price_id": candidate.price.price_id if candidate.price else UNPRICED,
+        "key_id": command.key_id,
+        "user_id": command.user_id,
+        "stream": command.call.stream,
+    }
+
+
+def _dimensions(running: Running, at: datetime) -> dict[str, Any]:
+    command = running.command
+    now_s = time.perf_counter()
+    first = running.first_token_s
+    return {
+        **_identity(command, running.reservation.lease_id, running.candidate),
+        "at": at,
+        "duration_ms": round((now_s - command.started_s) * 1000),
+        "first_token_ms": None if first is None else round((first - command.started_s) * 1000),
+        "client_gone": running.client_gone,
+        "attempts": running.attempts,
+        "deployment": running.candidate.deployment,
+    }

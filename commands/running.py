@@ -1,0 +1,115 @@
+"""A request that wants an answer, and one that is on its way to its end."""
+
+from datetime import datetime
+
+import msgspec
+
+from commands.credit_leases import Reservation
+from commands.route_plan import Candidate, RoutePlan
+from domain.catalog import Model
+from domain.errors import ProviderError
+from domain.failover import GiveUp
+from domain.ids import AccountId, KeyId, UserId
+from domain.ports import PreparedCall
+from domain.pricing import Price, ceiling_nanos
+from domain.request import RequestEnded
+from domain.upstream import ProviderCall
+
+
+class AnswerRequest(msgspec.Struct, frozen=True):
+    """`input_bound` is more tokens than the input can have; of `choices` each has at most `call.max_output_tokens`.
+    No `price`: the use is held and charged at the handler's `unpriced_nanos` until there is one. With a `route` that is
+    not plain, its candidates take the place of `model`, `price` and these bounds. `kept` is an answer that is there
+    already: nobody is asked."""
+
+    call: ProviderCall
+    account_id: AccountId
+    key_id: KeyId | None
+    user_id: UserId | None
+    at: datetime
+    started_s: float
+    model: Model
+    price: Price | None
+    choices: int
+    input_bound: int
+    route: RoutePlan | None = None
+    kept: PreparedCall | None = None
+
+    @property
+    def routed(self) -> RoutePlan | None:
+        return None if self.route is None or self.route.is_plain else self.route
+
+    def alone(self) -> Candidate:
+        """The only one, of a plain model."""
+        return Candidate("", self.model, self.price, self.model.provider, self.call.upstream_model, self.model.provider)
+
+    def call_of(self, candidate: Candidate) -> ProviderCall:
+        routed = self.routed
+        if routed is None:
+            return self.call
+        output = routed.ask.sizes.max_output_tokens(candidate.model)
+        return msgspec.structs.replace(self.call, upstream_model=candidate.upstream_model, max_output_tokens=output)
+
+    def dearest_nanos(self, unpriced_nanos: int) -> int:
+        """The most that it may cost, whoever of its candidates answers."""
+        if self.kept is not None:
+            return 0
+        candidates = self.routed.candidates if self.routed else (self.alone(),)
+        return max(self.ceiling_nanos(candidate, unpriced_nanos) for candidate in candidates)
+
+    def ceiling_nanos(self, candidate: Candidate, unpriced_nanos: int) -> int:
+        """The most that it may cost there."""
+        if candidate.price is None:
+            return unpriced_nanos
+        routed = self.routed
+        if routed is None:
+            input_bound, output_bound = self.input_bound, self.call.max_output_tokens
+        else:
+            sizes = routed.ask.sizes
+            input_bound, output_bound = sizes.input_bound(candidate.model), sizes.max_output_tokens(candidate.model)
+        return ceiling_nanos(input_bound, output_bound * self.choices, candidate.price.rates)
+
+
+class Running(msgspec.Struct):
+    """An admitted request until its end. The caller sets `client_gone` when nobody reads the answer any more.
+
+    `candidate` is who is called, or was last, and `attempts` how many calls there were up to that one. `asked`: a
+    provider works for it now. `ceiling_nanos` is the most that it may cost at the candidate, and `more` what was
+    reserved since its admission.
+    """
+
+    command: AnswerRequest
+    reservation: Reservation
+    prepared: PreparedCall
+    candidate: Candidate
+    ceiling_nanos: int
+    admitted_position: int = 0
+    client_gone: bool = False
+    upstream_s: float = 0.0
+    first_token_s: float | None = None
+    delivered_chars: int = 0
+    end: RequestEnded | None = None
+    end_position: int = 0
+    attempts: int = 1
+    asked: bool = True
+    gave_up: GiveUp | None = None
+    more: tuple[Reservation, ...] = ()
+
+    @property
+    def held_nanos(self) -> int:
+        held = self.reservation.amount_nanos
+        return held + sum([each.amount_nanos for each in self.more]) if self.more else held
+
+    def release(self, spent_nanos: int) -> None:
+        """All that is reserved for it; `spent_nanos` of that was spent."""
+        self.reservation.release(spent_nanos)
+        for each in self.more:
+            each.release(0)
+
+    def forbids_repeat(self, error: Exception) -> bool:
+        """Whether a client that is told this error must not ask again by itself: something was, or may be, paid for."""
+        if self.end is not None and self.end.cost_nanos:
+            return True
+        if self.gave_up is not None and error is self.gave_up.error:
+            return self.gave_up.possibly_billed
+        return not isinstance(error, ProviderError)
