@@ -15,7 +15,7 @@ from projections.directory import DIRECTORY
 from projections.ledger_entries import LEDGER_ENTRIES
 from projections.logins import LOGINS
 from projections.projection import Event
-from projections.requests import ADMISSION, ATTEMPT, END, REQUESTS, RequestRows
+from projections.requests import ADMISSION, ANSWERED, ATTEMPT, END, REQUESTS, RequestRows
 from projections.usage import COUNTERS, USAGE, UsageRows
 from tests import money
 from tests.declaring import declared_story
@@ -52,7 +52,8 @@ def merged_requests(parts: list[RequestRows]) -> dict[str, tuple[object, ...]]:
         assert not table.keys() & part.admitted.keys()
         table.update(part.admitted)
         for ident, end in part.ended.items():
-            table[ident] = table[ident][: len(ADMISSION)] + end
+            row = dict(zip((*ADMISSION, *END), table[ident], strict=True))
+            table[ident] = tuple((row | dict(zip((*END, *ANSWERED), end, strict=True))).values())
     return table
 
 
@@ -194,6 +195,6 @@ async def test_what_is_declared_is_the_same_however_the_history_is_cut() -> None
 
 def test_the_raw_usage_of_a_provider_is_kept_verbatim() -> None:
     end = next(event for event in EVENTS if isinstance(getattr(event.fact, "usage", None), msgspec.Raw))
-    row = dict(zip(END, requests.fold([end]).ended[end.fact.request_id], strict=True))
+    row = dict(zip((*END, *ANSWERED), requests.fold([end]).ended[end.fact.request_id], strict=True))
 
     assert row["usage"] == end.fact.usage
