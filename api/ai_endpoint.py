@@ -17,7 +17,7 @@ import structlog
 
 from adapters.dialects.dialect import ClientRequest
 from api.ai_errors import ErrorFormat
-from api.answer_cache import AnswerCache, CacheTurn
+from api.answer_cache import BYPASS, AnswerCache, CacheTurn
 from api.auth import Authenticator, Caller
 from api.body import ClientGone, Receive, read_body
 from api.errors import INTERNAL, Failure, failure_of
@@ -98,7 +98,11 @@ class AiEndpoint:
         except Exception as error:
             await self._refuse(send, request_id, failure_from(error))
             return
-        async with self._parts.cache.turn(request.model, command, headers) as cached:
+        policy = self._parts.cache.policy_of(request.model)
+        if policy is None:
+            await self._serve(command, _Sides(permit, BYPASS), receive, send)
+            return
+        async with self._parts.cache.turn(request.model, policy, command, headers) as cached:
             await self._serve(cached.applied(command), _Sides(permit, cached), receive, send)
 
     async def _serve(self, command: AnswerRequest, sides: "_Sides", receive: Receive, send: Send) -> None:
@@ -182,7 +186,7 @@ class _Answer:
         self._receive = receive
         self._send = send
         self._slow = SlowClient(SLOW_CLIENT_S)
-        self._alive = KeepAlive(KEEP_ALIVE_S, self._say_alive)
+        self._alive: KeepAlive | None = None
         self._started = False
 
     async def run(self) -> None:
@@ -202,7 +206,7 @@ class _Answer:
         watcher = asyncio.create_task(self._watch())
         closing = b""
         try:
-            async with self._slow, self._alive:
+            async with self._slow, KeepAlive(KEEP_ALIVE_S, self._say_alive) as self._alive:
                 async for piece in self._handler.stream(self._running):
                     closing += piece.closing
                     self._sides.cached.pass_by(piece)
@@ -230,7 +234,8 @@ class _Answer:
     async def _give(self, data: bytes, *, more: bool) -> None:
         if self._running.client_gone:
             return
-        self._alive.said()
+        if self._alive is not None:
+            self._alive.said()
         if not await self._slow.bounded(self._say(data, more=more)):
             self._running.client_gone = True
 

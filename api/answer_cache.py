@@ -118,15 +118,17 @@ class AnswerCache:
         """Nothing that was kept for an account, or `SHARED`, is given again. Raises Unavailable when not certain."""
         await self._cache.purge(scope)
 
+    def policy_of(self, asked_for: str) -> CachePolicy | None:
+        return self._policy_of(asked_for)
+
     @asynccontextmanager
     async def turn(
-        self, asked_for: str, command: AnswerRequest, headers: Mapping[bytes, bytes]
+        self, asked_for: str, policy: CachePolicy, command: AnswerRequest, headers: Mapping[bytes, bytes]
     ) -> AsyncGenerator[CacheTurn]:
         """Open until the answer has been given. A cache that is away is a miss."""
-        policy = self._policy_of(asked_for)
         directive = parse_cache_control(headers.get(b"cache-control"))
-        key = _key(asked_for, command, policy) if policy is not None else None
-        if policy is None or key is None or not (directive.may_read or directive.may_store):
+        key = _key(asked_for, command, policy)
+        if key is None or not (directive.may_read or directive.may_store):
             yield BYPASS
         elif not directive.may_read:
             yield _Miss(self._cache, policy, key, command, None)

@@ -10,7 +10,7 @@ class KeepAlive:
 
     def __init__(self, every_s: float, say: Callable[[], Awaitable[None]]) -> None:
         self._every_s = every_s
-        self._say = say
+        self._say: Callable[[], Awaitable[None]] | None = say
         self._was_said = False
         self._timer: asyncio.TimerHandle | None = None
         self._saying: asyncio.Future[None] | None = None
@@ -20,10 +20,12 @@ class KeepAlive:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """What it would say leads back to whoever has it, and would wait for the garbage collector."""
         if self._timer is not None:
             self._timer.cancel()
         if self._saying is not None and not self._saying.done():
             self._saying.cancel()
+        self._timer = self._say = None
 
     def said(self) -> None:
         self._was_said = True
@@ -32,7 +34,7 @@ class KeepAlive:
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
 
     def _look(self) -> None:
-        if not self._was_said and (self._saying is None or self._saying.done()):
+        if self._say is not None and not self._was_said and (self._saying is None or self._saying.done()):
             self._saying = asyncio.ensure_future(self._say())
         self._was_said = False
         self._look_later()

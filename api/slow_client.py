@@ -22,8 +22,10 @@ class SlowClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """A timer that is kept leads back here, and would wait for the garbage collector."""
         if self._timer is not None:
             self._timer.cancel()
+        self._timer = self._task = None
 
     async def bounded(self, send: Awaitable[None]) -> bool:
         """Whether the client took it, as far as can be known."""

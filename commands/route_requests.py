@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from commands.deployment_views import DeploymentViews
@@ -95,11 +96,9 @@ class RouteBook:
         )
 
     def _plain(self, name: str, ask: RouteAsk) -> RoutePlan:
-        """Not confused with a deployment of the same name."""
         model, price = self._models.find(name, ask.at, ask.endpoint)
-        deployment = f"model:{name}"
-        candidate = Candidate(deployment, model, price, model.provider, model.upstream_model, model.provider)
-        alone = Route(name=name, deployments=(deployment,), attempts_max=1)
+        alone = _alone(model.model)
+        candidate = Candidate(alone.deployments[0], model, price, model.provider, model.upstream_model, model.provider)
         return RoutePlan(ask=ask, trail=(alone,), candidates=(candidate,))
 
     def _candidates(self, route: Route, ask: RouteAsk) -> dict[str, tuple[Candidate, Deployment]]:
@@ -154,6 +153,12 @@ class RouteBook:
         if len(self._turns) > len(routes):
             self._turns = {name: count for name, count in self._turns.items() if name in routes}
         return turn
+
+
+@lru_cache(maxsize=4_096)
+def _alone(model: str) -> Route:
+    """Not confused with a deployment of the same name."""
+    return Route(name=model, deployments=(f"model:{model}",), attempts_max=1)
 
 
 def _cost_nanos(candidate: Candidate, ask: RouteAsk) -> int | None:

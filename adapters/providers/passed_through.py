@@ -39,7 +39,8 @@ class PassedThroughChat(PassedThrough):
 
     def __init__(self, http: ProviderHttp, passthrough: Passthrough, call: ProviderCall) -> None:
         super().__init__(http, passthrough, call)
-        self._reader = passthrough.reader(call)
+        self._streaming = passthrough
 
     def stream(self) -> AsyncIterator[ReplyPiece]:
-        return pieces_of(self._http, self._passthrough.path, self._body, self._call, self._reader)
+        reader = self._streaming.reader(self._call)
+        return pieces_of(self._http, self._streaming.path, self._body, self._call, reader)
