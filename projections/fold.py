@@ -19,7 +19,7 @@ from projections.parked import park
 from projections.projection import Claim, Projection
 
 IDLE_CHECK_S = 1.0
-PACE_S = 0.1
+PACE_S = 0.05
 STALLED_CHECKS = 2
 """So many idle checks in a row find messages in the stream that do not come: open a new feed."""
 REFUSALS = (RowsRefused, ValueError, TypeError, OverflowError)
