@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import structlog
-
 from adapters.dialects.dialect import ClientRequest
 from api.ai_errors import ErrorFormat
 from api.answer_cache import BYPASS, AnswerCache, CacheTurn
 from api.auth import Authenticator, Caller
 from api.body import ClientGone, Receive, read_body
-from api.errors import INTERNAL, Failure, failure_of
+from api.errors import Failure, failure_from
 from api.keep_alive import KeepAlive
 from api.model_names import ModelNames
 from api.rate_limits import Permit, RateLimits
@@ -31,10 +29,10 @@ from api.telemetry import RequestTelemetry
 from commands.answer_request import AnswerRequest, AnswerRequestHandler, Running
 from commands.route_plan import RouteAsk
 from commands.route_requests import RouteBook
-from domain.errors import AggregatorError, UnsupportedParameter
+from domain.errors import UnsupportedParameter
 from domain.ids import RequestId
 from domain.money import usd
-from domain.upstream import ProviderCall, ReplyPiece
+from domain.upstream import ReplyPiece
 
 SLOW_CLIENT_S = 30.0
 """A client that takes nothing for so long is not served any further; its request is still accounted."""
@@ -53,7 +51,8 @@ EVENT_STREAM = (
     (b"x-accel-buffering", b"no"),
 )
 
-logger = structlog.get_logger()
+FAILED = "ai_request_failed"
+"""What an unexpected error is logged as."""
 
 
 class Checks(Protocol):
@@ -96,7 +95,7 @@ class AiEndpoint:
         except ClientGone:
             return
         except Exception as error:
-            await self._refuse(send, request_id, failure_from(error))
+            await self._refuse(send, request_id, failure_from(error, FAILED))
             return
         policy = self._parts.cache.policy_of(request.model)
         if policy is None:
@@ -110,7 +109,7 @@ class AiEndpoint:
             running = await self._admitted(command)
         except Exception as error:
             await sides.permit.end(0, 0)
-            await self._refuse(send, command.call.request_id, failure_from(error), sides.permit.headers)
+            await self._refuse(send, command.call.request_id, failure_from(error, FAILED), sides.permit.headers)
             return
         try:
             await _Answer(self._parts, self.errors, running, sides, receive, send).run()
@@ -126,17 +125,7 @@ class AiEndpoint:
         first = plan.candidates[0]
         model = first.model
         return AnswerRequest(
-            call=ProviderCall(
-                request_id=request_id,
-                endpoint=request.endpoint,
-                upstream_model=first.upstream_model,
-                members=request.members,
-                stream=request.stream,
-                include_usage=request.include_usage,
-                drop_params=request.drop_params,
-                input_estimate=request.input_estimate(),
-                max_output_tokens=request.max_output_tokens(model),
-            ),
+            call=request.call(request_id, model, first.upstream_model),
             account_id=caller.account_id,
             key_id=caller.key_id,
             user_id=caller.user_id,
@@ -253,7 +242,7 @@ class _Answer:
 
     async def _fail(self, error: Exception) -> None:
         """Once the stream has begun, an error is an event, and nothing says that all is well."""
-        failure, request_id = failure_from(error), self._running.command.call.request_id
+        failure, request_id = failure_from(error, FAILED), self._running.command.call.request_id
         if self._started:
             async with self._slow:
                 await self._give(self._errors.event(failure, request_id), more=False)
@@ -298,14 +287,6 @@ def _ask(request: ClientRequest, caller: Caller, at: datetime) -> RouteAsk:
 def _user_in(request: ClientRequest) -> str:
     """Whom the client asks for, still encoded: only sameness matters."""
     return bytes(request.members.get("user", b"")).decode("utf-8", "replace")
-
-
-def failure_from(error: Exception) -> Failure:
-    """What nobody expected is logged, and told without internals."""
-    if isinstance(error, AggregatorError):
-        return failure_of(error)
-    logger.error("ai_request_failed", exc_info=error)
-    return INTERNAL
 
 
 def _as_header(said: str) -> bytes:

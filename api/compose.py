@@ -144,7 +144,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce, settings.lease_term)
         stack.push_async_callback(leases.close)
         await recall.listen(leases.give_back)
-        reachable = accounts_of(settings)
+        declared_providers = read_providers(settings.catalog)
+        reachable = accounts_of(settings, declared_providers)
         providers = await open_providers(reachable, settings, stack)
         connections = Connections(providers, reachable, settings, stack)
         directory = LiveDirectory()
@@ -198,7 +199,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             accounts=accounts,
             leases=leases,
             providers=providers,
-            declared_providers=read_providers(settings.catalog),
+            declared_providers=declared_providers,
             models=models,
             routing=routing,
             answer_cache=answer_cache,

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.dialects.messages.dialect import MessagesDialect
-from api.ai_endpoint import JSON, AiParts, failure_from
+from api.ai_endpoint import FAILED, JSON, AiParts
 from api.ai_errors import ErrorFormat
 from api.body import ClientGone, Receive, read_body
+from api.errors import failure_from
 from api.send import Send, send_whole
 from domain.errors import UnsupportedParameter
 from domain.ids import RequestId
 from domain.ports import Provider
-from domain.upstream import ProviderCall
 
 
 class CountTokensEndpoint:
@@ -32,7 +32,7 @@ class CountTokensEndpoint:
         except ClientGone:
             return
         except Exception as error:
-            answer = self.errors.whole(failure_from(error), request_id)
+            answer = self.errors.whole(failure_from(error, FAILED), request_id)
             await send_whole(send, answer.status, [*answer.raw_headers, ident], answer.body)
             return
         await send_whole(send, 200, [JSON, ident], body)
@@ -42,17 +42,7 @@ class CountTokensEndpoint:
         await self._parts.authenticator.admit(headers)
         request = self._dialect.check_count(await read_body(receive, headers))
         model, _ = self._parts.models.find(request.model, datetime.now(UTC), request.endpoint)
-        call = ProviderCall(
-            request_id=request_id,
-            endpoint=request.endpoint,
-            upstream_model=model.upstream_model,
-            members=request.members,
-            stream=False,
-            include_usage=False,
-            drop_params=request.drop_params,
-            input_estimate=request.input_estimate(),
-            max_output_tokens=request.max_output_tokens(model),
-        )
+        call = request.call(request_id, model, model.upstream_model)
         try:
             return await self._providers[model.provider].count_tokens(call)
         except UnsupportedParameter as refused:

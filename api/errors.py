@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import structlog
 
 from api.body import BodyTooLarge, BodyTooSlow
 from domain import errors
 from domain.errors import AggregatorError
 from domain.limit_headers import headers_of
+
+logger = structlog.get_logger()
 
 LONGEST_WAIT_S = 120
 """SDKs do not honour a longer Retry-After."""
@@ -104,6 +107,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 INTERNAL = Failure(KINDS[AggregatorError], "Something went wrong on our side; the request id helps us find it.")
+
+
+def failure_from(error: Exception, event: str) -> Failure:
+    """What nobody expected is logged as `event`, and told without internals."""
+    if isinstance(error, AggregatorError):
+        return failure_of(error)
+    logger.error(event, exc_info=error)
+    return INTERNAL
 
 
 def failure_of(error: AggregatorError) -> Failure:

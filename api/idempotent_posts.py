@@ -14,10 +14,10 @@ import structlog
 from api.ai_errors import WholeErrors
 from api.auth import Authenticator
 from api.body import ClientGone, Receive, read_body
-from api.errors import INTERNAL, failure_of
+from api.errors import failure_from
 from api.request_id import GIVEN
 from api.send import Send, send_whole
-from domain.errors import AggregatorError, AnswerLost, ConcurrentWrite, KeyMismatch, KeyRunning, Unavailable
+from domain.errors import AnswerLost, ConcurrentWrite, KeyMismatch, KeyRunning, Unavailable
 from domain.idempotency import (
     AnswerTape,
     Claim,
@@ -72,7 +72,7 @@ class IdempotentPosts:
         except ClientGone:
             return
         except Exception as error:
-            answer = errors.whole(_failure(error), request_id)
+            answer = errors.whole(failure_from(error, "idempotent_post_failed"), request_id)
             await send_whole(send, answer.status, answer.raw_headers, answer.body)
             return
         recorder = _Recorder(self._store, outcome.claim, send)
@@ -182,10 +182,3 @@ def _once(body: bytes) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive
-
-
-def _failure(error: Exception) -> Any:
-    if isinstance(error, AggregatorError):
-        return failure_of(error)
-    logger.error("idempotent_post_failed", exc_info=error)
-    return INTERNAL

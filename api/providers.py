@@ -1,13 +1,13 @@
 """The vendors that are known, and the providers that this process can reach: those that have a key or an address of
 their own, those that the catalogue file declares, and the simulated one."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
 import structlog
 
-from adapters.catalog.file import read_providers
+from adapters.catalog.declared_provider import DeclaredProvider
 from adapters.providers import anthropic, gemini
 from adapters.providers.anthropic.native import CountTokensPassthrough, MessagesPassthrough
 from adapters.providers.cohere.chat import CohereVocabulary
@@ -120,9 +120,9 @@ async def open_account(account: Account, stack: AsyncExitStack) -> HttpProvider:
     return HttpProvider(http, account.vendor.speech, DIALECTS)
 
 
-def accounts_of(settings: Settings) -> Mapping[str, Account]:
-    """By provider. Raises InvalidInput for a catalogue file that cannot be read."""
-    return {account.provider: account for account in (*_built_in(settings), *_declared(settings))}
+def accounts_of(settings: Settings, declared: Sequence[DeclaredProvider]) -> Mapping[str, Account]:
+    """By provider; `declared` are those of the catalogue file."""
+    return {account.provider: account for account in (*_built_in(settings), *_declared(settings, declared))}
 
 
 def _built_in(settings: Settings) -> Iterator[Account]:
@@ -139,8 +139,8 @@ def _built_in(settings: Settings) -> Iterator[Account]:
             yield Account(name, vendor, base_url or vendor.base_url, key.get_secret_value() if key else "")
 
 
-def _declared(settings: Settings) -> Iterator[Account]:
-    for provider in read_providers(settings.catalog):
+def _declared(settings: Settings, declared: Sequence[DeclaredProvider]) -> Iterator[Account]:
+    for provider in declared:
         key = settings.secret_named(provider.api_key_env) if provider.api_key_env else ""
         if key is None:
             log.warning("provider_without_key", provider=provider.name, variable=provider.api_key_env)

@@ -12,6 +12,7 @@ from domain.answer import Answer, AnswerEvent
 from domain.catalog import Model
 from domain.chat import ChatAsk
 from domain.embedding import EmbeddingAsk, Embeddings
+from domain.ids import RequestId
 from domain.upstream import Endpoint, ProviderCall
 
 BYTES_PER_TOKEN = 4
@@ -60,6 +61,20 @@ class ClientRequest(msgspec.Struct, frozen=True, kw_only=True):
     def input_estimate(self) -> int:
         """What the input probably has, for the case that nobody reports it."""
         return max(1, -(-self.text_bytes // BYTES_PER_TOKEN))
+
+    def call(self, request_id: RequestId, model: Model, upstream_model: str) -> ProviderCall:
+        """The same, put to `model` under its provider's name for it."""
+        return ProviderCall(
+            request_id=request_id,
+            endpoint=self.endpoint,
+            upstream_model=upstream_model,
+            members=self.members,
+            stream=self.stream,
+            include_usage=self.include_usage,
+            drop_params=self.drop_params,
+            input_estimate=self.input_estimate(),
+            max_output_tokens=self.max_output_tokens(model),
+        )
 
 
 class ChatDialect(Protocol):

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from adapters.providers.anthropic.foreign import is_own
 from domain.chat import (
     Audio,
     CacheTtl,
@@ -103,7 +104,7 @@ def block_of(part: Part, place: str, expressible: Expressible) -> Block | None:
             cache = cache_control(part.cache) if isinstance(part, Text) else None
             return TextBlock(text, cache) if text.strip() else None
         case Thinking(signature=signature):
-            return ThinkingBlock(part.text, signature) if signature and _is_own(signature) else None
+            return ThinkingBlock(part.text, signature) if signature and is_own(signature) else None
         case RedactedThinking():
             return RedactedThinkingBlock(part.data)
         case Image():
@@ -129,11 +130,6 @@ def tool_id(ident: str) -> str:
     if _TOOL_ID.fullmatch(ident):
         return ident
     return f"toolu_{hashlib.sha256(ident.encode()).hexdigest()[:24]}"
-
-
-def _is_own(signature: str) -> bool:
-    """Anthropic's are base64; those of another provider have its name and a colon before them."""
-    return ":" not in signature
 
 
 def _image(image: Image, place: str, expressible: Expressible) -> ImageBlock:

@@ -17,8 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def without_foreign(messages: msgspec.Raw) -> msgspec.Raw:
-    """Without the thoughts that Anthropic did not sign, and without Gemini's signatures of calls. Anthropic's own are
-    base64; those of another provider have its name and a colon before them, or are empty."""
+    """Without the thoughts that Anthropic did not sign, and without Gemini's signatures of calls."""
     if not _SUSPECT.search(messages):
         return messages
     return msgspec.Raw(_encode([_cleaned(message) for message in _decode_messages(messages)]))
@@ -37,5 +36,9 @@ def _cleaned(message: _Members) -> _Members:
 def _is_foreign_thought(block: _Members) -> bool:
     if bytes(block.get("type", b"")) != b'"thinking"' or "signature" not in block:
         return False
-    signature = _decode_text(block["signature"])
-    return not signature or ":" in signature
+    return not is_own(_decode_text(block["signature"]))
+
+
+def is_own(signature: str) -> bool:
+    """Anthropic's are base64; those of another provider have its name and a colon before them, or are empty."""
+    return bool(signature) and ":" not in signature
