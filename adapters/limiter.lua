@@ -25,9 +25,8 @@ end
 local function take(counter)
   local amount, bucket = counter.amount, 0
   if counter.kind == 'c' then
-    redis.call('ZADD', counter.key, deadline, id)
+    counter.total = counter.total + redis.call('ZADD', counter.key, deadline, id)
     redis.call('PEXPIRE', counter.key, deadline - now + SLACK_MS)
-    counter.total = counter.total + 1
     return '1@0@0'
   end
   if counter.kind == 'r' and not counter.sliding then

@@ -99,8 +99,16 @@ async def agree_on(script: LimitScript, steps: Steps) -> None:
         [step("admit", 1), step("touch", 1, TEN_MINUTES, SLOTS), step("finish", 1, TEN_MINUTES), step("admit", 2)],
         [step("admit", 1), step("touch", 1, TEN_MINUTES, SLOTS), step("touch", 1, TEN_MINUTES), step("admit", 2)],
         [step("admit", 1), step("touch", 1, TEN_MINUTES, TOKENS), step("touch", 1, TEN_MINUTES), step("admit", 2)],
+        [step("admit", 1, 0, TOKENS), step("admit", 1, TEN_MINUTES), step("admit", 1, TEN_MINUTES)],
     ],
-    ids=["ended twice", "ended twice, long apart", "part put off, ended", "slot put off", "tokens put off"],
+    ids=[
+        "ended twice",
+        "ended twice, long apart",
+        "part put off, ended",
+        "slot put off",
+        "tokens put off",
+        "given up before its slot",
+    ],
 )
 async def test_they_agree_on_what_chance_rarely_meets(script: LimitScript, steps: Steps) -> None:
     await agree_on(script, [step("touch", 0, MINUTE_MS), *steps])
