@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from api.providers import Account, open_account
-from api.settings import Settings
+from api.settings import Settings, SettingsError
 from domain.deployment import Deployment
 from domain.ports import Provider
 
@@ -33,6 +33,8 @@ class Connections(Mapping[str, Provider]):
         self._settings = settings
         self._stack = stack
         self._own: dict[str, Account] = {}
+        self._unusable: frozenset[str] = frozenset()
+        """What was warned of already."""
 
     def __getitem__(self, connection: str) -> Provider:
         return self._providers[connection]
@@ -56,7 +58,14 @@ class Connections(Mapping[str, Provider]):
     def _account(self, deployment: Deployment) -> Account | None:
         """None where its provider is not reachable from here, or its key is not in the environment."""
         usual = self._accounts.get(deployment.provider)
-        key = self._settings.secret_named(deployment.key_ref) if deployment.key_ref else (usual and usual.key)
+        try:
+            key = self._settings.secret_named(deployment.key_ref) if deployment.key_ref else (usual and usual.key)
+        except SettingsError as unusable:
+            if deployment.connection not in self._unusable:
+                log.warning("deployment_with_unusable_key", deployment=deployment.name, reason=str(unusable))
+            self._unusable |= {deployment.connection}
+            return None
+        self._unusable -= {deployment.connection}
         if usual is None or key is None:
             if deployment.connection not in self._own:
                 log.debug("deployment_without_key", deployment=deployment.name, variable=deployment.key_ref)

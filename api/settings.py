@@ -1,6 +1,7 @@
 """Everything that a person configures, read once from the environment. `load_settings` is the only reader."""
 
 import base64
+import re
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -27,6 +28,7 @@ from api.startup import StartupError
 MIN_JWT_SECRET_BYTES = 32
 MASTER_KEY_BYTES = 32
 FILE_SUFFIX = "_FILE"
+SENDABLE_KEY = re.compile(r"[!-~]+")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda text: str(text).lower())]
@@ -63,6 +65,18 @@ def _url(schemes: tuple[str, ...], text: str) -> str:
     return text.rstrip("/")
 
 
+def _sendable(key: str) -> str:
+    """As a header: a line end that came with the key is none of it."""
+    stripped = key.strip()
+    if not SENDABLE_KEY.fullmatch(stripped):
+        raise ValueError("must be one word of printable ASCII: copy the provider's key again")
+    return stripped
+
+
+def _provider_key(secret: SecretStr) -> SecretStr:
+    return SecretStr(_sendable(secret.get_secret_value()))
+
+
 def _nats_url(secret: SecretStr) -> SecretStr:
     return SecretStr(_url(("nats", "tls", "ws", "wss"), secret.get_secret_value()))
 
@@ -79,6 +93,7 @@ HttpUrl = Annotated[str, AfterValidator(partial(_url, ("http", "https")))]
 NatsUrl = Annotated[SecretStr, AfterValidator(_nats_url)]
 JwtSecret = Annotated[SecretStr, AfterValidator(_long_enough)]
 MasterKey = Annotated[SecretStr, AfterValidator(_is_master_key)]
+ProviderKey = Annotated[SecretStr, AfterValidator(_provider_key)]
 
 
 class Settings(BaseModel):
@@ -119,15 +134,19 @@ class Settings(BaseModel):
     log_level: LogLevel = Field("info", alias="AGG_LOG_LEVEL")
     log_format: Literal["json", "text"] = Field(default_factory=_log_format, alias="AGG_LOG_FORMAT")
     lease_term: GoDuration = Field(timedelta(seconds=60), ge=timedelta(seconds=1), alias="AGG_LEASE_TERM")
+    drain_grace: GoDuration = Field(timedelta(seconds=30), ge=timedelta(0), alias="AGG_DRAIN_GRACE")
+    """What runs when the API is told to stop may take so long; what takes longer is ended, and charged."""
+    streams_per_key: int = Field(256, ge=1, alias="AGG_STREAMS_PER_KEY")
+    """That one key may have open in one API process, whatever the catalogue allows."""
     unlisted_models: Literal["refuse", "allow"] = Field("refuse", alias="AGG_UNLISTED_MODELS")
     unpriced_ceiling_usd: Decimal = Field(Decimal("0.01"), gt=0, alias="AGG_UNPRICED_CEILING_USD")
     catalog: Path | None = Field(None, alias="AGG_CATALOG")
     sim_served_log: Path | None = Field(None, alias="AGG_SIM_SERVED_LOG")
 
-    openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
-    anthropic_api_key: SecretStr | None = Field(None, alias="ANTHROPIC_API_KEY")
-    google_ai_api_key: SecretStr | None = Field(None, alias="GOOGLE_AI_API_KEY")
-    cohere_api_key: SecretStr | None = Field(None, alias="COHERE_API_KEY")
+    openai_api_key: ProviderKey | None = Field(None, alias="OPENAI_API_KEY")
+    anthropic_api_key: ProviderKey | None = Field(None, alias="ANTHROPIC_API_KEY")
+    google_ai_api_key: ProviderKey | None = Field(None, alias="GOOGLE_AI_API_KEY")
+    cohere_api_key: ProviderKey | None = Field(None, alias="COHERE_API_KEY")
     openai_base_url: HttpUrl | None = Field(None, alias="OPENAI_BASE_URL")
     anthropic_base_url: HttpUrl | None = Field(None, alias="ANTHROPIC_BASE_URL")
     google_ai_base_url: HttpUrl | None = Field(None, alias="GOOGLE_AI_BASE_URL")
@@ -137,10 +156,15 @@ class Settings(BaseModel):
 
     def secret_named(self, variable: str) -> str | None:
         """Of a variable that the catalogue names: its value, or what is in the file that `…_FILE` names. Raises
-        SettingsError for a file that cannot be read."""
-        if path := self._environ.get(variable + FILE_SUFFIX):
-            return _secret_in(variable, Path(path))
-        return self._environ.get(variable) or None
+        SettingsError for a file that cannot be read, and for what is no key."""
+        path = self._environ.get(variable + FILE_SUFFIX)
+        key = _secret_in(variable, Path(path)) if path else self._environ.get(variable)
+        if not key:
+            return None
+        try:
+            return _sendable(key)
+        except ValueError as wrong:
+            raise SettingsError(f"{variable} {wrong}") from None
 
     @property
     def has_own_nats(self) -> bool:

@@ -111,6 +111,22 @@ def test_a_refused_secret_is_not_repeated() -> None:
     assert "hunter2" not in refusal({"AGG_AUTH_JWT_SECRET": "hunter2", "AGG_MASTER_KEY": "hunter2"})
 
 
+@pytest.mark.parametrize("key", ["sk-1\r\nx-evil: 1", "sk-1 sk-2", "sk-\u20ac", "sk-\0"])
+def test_a_providers_key_that_no_header_can_carry_is_refused_without_repeating_it(key: str) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY must be one word") as refused:
+        load_settings({"OPENAI_API_KEY": key})
+    with pytest.raises(SettingsError, match="TEAM_KEY must be one word") as named:
+        load_settings({"TEAM_KEY": key}).secret_named("TEAM_KEY")
+    assert key not in str(refused.value) + str(named.value)
+
+
+def test_a_line_end_that_was_copied_with_a_providers_key_is_none_of_it() -> None:
+    settings = load_settings({"OPENAI_API_KEY": "sk-1\n", "TEAM_KEY": " sk-2\r\n"})
+    assert settings.openai_api_key
+    assert settings.openai_api_key.get_secret_value() == "sk-1"
+    assert settings.secret_named("TEAM_KEY") == "sk-2"
+
+
 def test_settings_shown_by_accident_hide_their_secrets() -> None:
     settings = load_settings({"AGG_AUTH_JWT_SECRET": LONG_SECRET, "AGG_NATS_URL": "nats://u:hunter2@127.0.0.1:4222"})
 
