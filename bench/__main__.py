@@ -16,13 +16,13 @@ import uvloop
 
 from bench.gateway import balance_nanos, gateway, settled
 from bench.hotspots import Hotspot, record
-from bench.measure import KINDS, PACED, STREAMS, Meter, Scenario
+from bench.measure import GATED, KINDS, PACED, STREAMS, Meter, Scenario
 from bench.mock_upstream import CHUNKS, INPUT_TOKENS
 from bench.peers import PEERS
 from bench.processes import Cores, Failed, cpu_s, family, rss_mb
 from bench.rebuild import NAMES as READ_MODELS_MEASURED
 from bench.rebuild import main as rebuild
-from bench.report import Memory, Report, Subject, as_text
+from bench.report import OURS, Memory, Report, Subject, as_text
 from bench.target import Target, mock_counts, mock_upstream
 
 COST_NANOS = INPUT_TOKENS * 150 + CHUNKS * 600
@@ -72,12 +72,13 @@ class Bench:
         self._options = options
         self._directory = directory
         self._cores = Cores(pinned=not options.no_pin)
-        self._meter = Meter(self._cores, options.seconds)
         self._scenarios = scenarios(options)
         self.report = Report(seconds=options.seconds, pinned=self._cores.pinned)
 
     def run(self) -> Report:
         with mock_upstream(self._directory, self._cores) as mock:
+            self._served = lambda: mock_counts(mock).answered
+            self._meter = Meter(self._cores, self._options.seconds, self._served)
             self._measured(mock, self._subject(mock))
             if not self._options.no_gateway:
                 self._guarded("gateway", lambda: self._gateway(mock))
@@ -87,7 +88,7 @@ class Bench:
 
     def _gateway(self, mock: Target) -> None:
         with gateway(mock, self._cores) as running:
-            before, served_before = balance_nanos(running), mock_counts(mock).answered
+            before, served_before = balance_nanos(running), self._served()
             subject = self._subject(running.target)
             self._measured(running.target, subject)
             if self._options.memory:
@@ -118,7 +119,7 @@ class Bench:
         subject.rss_before_mb = rss_mb(family(target.pids))
         subject.idle_percent = idle_percent(target)
         for scenario in self._scenarios:
-            if scenario.kind == "translated" and target.messages_path is None and target.name != "mock":
+            if not _applies(scenario, target):
                 continue
             say(f"{target.name}: {scenario.title}")
             subject.measurements.append(self._meter.measure(target, scenario))
@@ -138,7 +139,7 @@ class Bench:
         seconds = self._options.profile
         say(f"{target.name}: profile, {scenario.title}")
         spots: list[Hotspot] = []
-        meter = Meter(self._cores, seconds + 2)
+        meter = Meter(self._cores, seconds + 2, self._served)
         meter.measure(target, scenario, meanwhile=lambda: spots.extend(record(pid, seconds)))
         self._meter.answered[target.name] += meter.answered[target.name]
         return spots
@@ -149,6 +150,12 @@ class Bench:
             measure()
         except Failed as failure:
             self.report.subjects.append(Subject(name=name, version="", failure=str(failure)))
+
+
+def _applies(scenario: Scenario, target: Target) -> bool:
+    if scenario.kind in GATED:
+        return target.name == OURS
+    return scenario.kind != "translated" or target.messages_path is not None or target.name == "mock"
 
 
 def idle_percent(target: Target) -> dict[str, float]:

@@ -14,6 +14,7 @@ from api.local_state import READY
 from bench.processes import Cores, Failed, family, free_port, plain_environment, python, running, tail
 from bench.target import Target, fetch, mock_counts, until
 
+CATALOGUE = Path(__file__).with_name("gate.toml")
 NANOS = 1_000_000_000
 SETTLING_S = 30.0
 QUIET_S = 3.0
@@ -58,6 +59,7 @@ def gateway(mock: Target, cores: Cores) -> Generator[Running]:
         AGG_LOG_LEVEL="warning",
         OPENAI_BASE_URL=f"http://127.0.0.1:{mock.port}/v1",
         OPENAI_API_KEY="dummy",
+        AGG_CATALOG=str(CATALOGUE),
     )
     try:
         with running(python("api.cli", "up"), log=log, env=environment) as child:
@@ -100,7 +102,7 @@ def balance_nanos(running: Running) -> int | None:
 
 
 def settled(running: Running, mock: Target, before: int | None, served_before: int, answers: int, cost: int) -> Settled:
-    """Waits until the balance rests, then compares."""
+    """Waits until the balance rests, then compares. `answers` are those that were not from the cache."""
     after = _resting_balance(running) if before is not None else None
     served = mock_counts(mock).answered - served_before
     return Settled(

@@ -7,7 +7,9 @@ So whoever reads the CPU of the asked process between `ready` and the end has ex
 import asyncio
 import sys
 from collections import Counter
-from time import perf_counter
+from collections.abc import Iterator
+from itertools import count
+from time import perf_counter, time_ns
 from typing import cast
 
 import httptools
@@ -19,7 +21,11 @@ from bench.mock_upstream import CHUNKS, MARK
 PATIENCE_S = 60.0
 """How long the last answers may take."""
 QUOTED_BYTES = 160
+NUMBER = "number 00000000000000000000"
+"""Stands in a body; in a numbered one every request has another."""
 USAGE_WORDS = (b'"completion_tokens"', b'"output_tokens"')
+NUMBERS = count(time_ns())
+"""Never the same again, in this run or another."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +37,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     concurrency: int
     end: str
+    numbered: bool = False
     seconds: float
     warmup_s: float
     requests: int | None = None
@@ -81,6 +88,7 @@ class Client(asyncio.Protocol):
     def __init__(self, spec: Spec, request: bytes) -> None:
         self._spec = spec
         self._request = request
+        self._numbers = NUMBERS if spec.numbered else None
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
@@ -150,7 +158,7 @@ class Client(asyncio.Protocol):
         self._body = []
         self._first = 0.0
         self._sent = perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(self._request if self._numbers is None else _numbered(self._request, self._numbers))
 
     def _rest(self) -> None:
         self._phase = None
@@ -179,6 +187,10 @@ def request_bytes(spec: Spec) -> bytes:
     headers = {"host": f"127.0.0.1:{spec.port}", "content-type": "application/json", **spec.headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {spec.path} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _numbered(request: bytes, numbers: Iterator[int]) -> bytes:
+    return request.replace(NUMBER.encode(), b"number %020d" % next(numbers))
 
 
 async def run(clients: list[Client], phase: Phase, limit_s: float) -> Seen:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from bench.load import Seen, Spec
+from bench.load import NUMBER, Seen, Spec
 from bench.mock_upstream import CHUNKS
 from bench.processes import ROOT, Cores, Failed, cpu_s, family, plain_environment, python
-from bench.target import MODEL, Target
+from bench.target import MODEL, ROUTE, Target
 
 WARMUP_S = 1.5
 PACED_MS = 10
@@ -21,10 +21,14 @@ PROMPTS = {
 }
 PACED = {"paced", "translated"}
 STREAMS = {"burst", *PACED}
+GATED = {"gated", "hit"}
+"""Kinds that only the gateway has: its route `gated` in the way (`bench/gate.toml`)."""
 CHAT_END, MESSAGES_END = "data: [DONE]\n\n", 'data: {"type":"message_stop"}\n\n'
 KINDS = {
     "plain": "plain",
     "thinking": f"plain, answered after about {THINK_MS} ms",
+    "gated": "plain, with limits, a cache that has no answer, and a choice of deployments",
+    "hit": "plain, with limits, answered from the cache",
     "burst": "stream, 50 chunks in a burst",
     "paced": f"stream, 50 chunks {PACED_MS} ms apart",
     "translated": f"stream, 50 chunks {PACED_MS} ms apart, asked for as Anthropic's messages",
@@ -74,11 +78,13 @@ class _Said(msgspec.Struct):
 
 
 class Meter:
-    """`direct` remembers what the mock alone did, so that everybody else's time is time added."""
+    """`direct` remembers what the mock alone did, so that everybody else's time is time added. `served` is how many
+    answers the mock has given; `answered` how many of those reached clients, by target."""
 
-    def __init__(self, cores: Cores, seconds: float) -> None:
+    def __init__(self, cores: Cores, seconds: float, served: Callable[[], int]) -> None:
         self._cores = cores
         self._seconds = seconds
+        self._served = served
         self._direct: dict[Scenario, Measurement] = {}
         self.answered: dict[str, int] = {}
 
@@ -92,12 +98,16 @@ class Meter:
     ) -> Measurement:
         spec = self._spec(target, scenario, requests)
         groups = {"": family(target.pids), **{name: family(pids) for name, pids in target.beside.items()}}
+        served_before = self._served()
         with _load(spec, self._cores) as load:
             before = {name: cpu_s(pids) for name, pids in groups.items()}
             said = _ask(load, meanwhile)
             used = {name: cpu_s(pids) - before[name] for name, pids in groups.items()}
         seen = said.seen
-        self.answered[target.name] = self.answered.get(target.name, 0) + said.warm.answers + seen.answers
+        answered = said.warm.answers + seen.answers
+        if scenario.kind == "hit":
+            answered = self._served() - served_before  # all others were answered from the cache
+        self.answered[target.name] = self.answered.get(target.name, 0) + answered
         each = {name: seconds * 1e6 / max(1, seen.answers) for name, seconds in used.items()}
         return self._remember(_measurement(target, scenario, seen, each, self._direct.get(scenario)))
 
@@ -114,6 +124,7 @@ class Meter:
             body=request_body(scenario.kind),
             concurrency=scenario.concurrency,
             end=_end(target, scenario),
+            numbered=scenario.kind == "gated",
             seconds=self._seconds,
             warmup_s=min(WARMUP_S, self._seconds),
             requests=requests,
@@ -128,9 +139,9 @@ def _end(target: Target, scenario: Scenario) -> str:
 
 
 def request_body(kind: str) -> str:
-    prompt = "Say the fifty words." + PROMPTS.get(kind, "")
+    prompt = f"Say the fifty words, {NUMBER}." + PROMPTS.get(kind, "")
     body: dict[str, object] = {
-        "model": MODEL,
+        "model": ROUTE if kind in GATED else MODEL,
         "messages": [{"role": "system", "content": "You are brief."}, {"role": "user", "content": prompt}],
         "max_tokens": 100,
     }

@@ -15,6 +15,8 @@ from bench.processes import Cores, Failed, python, running
 PATIENCE_S = 180.0
 POLL_S = 0.1
 MODEL = "gpt-4o-mini"
+ROUTE = "gated"
+"""To the same model; only the gateway has it."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
