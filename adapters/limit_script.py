@@ -9,7 +9,7 @@ from importlib import resources
 import msgspec
 from redis.asyncio import Redis
 
-from adapters.valkey_script import TIMEOUT_S, BatchedScript
+from adapters.valkey_scripts import TIMEOUT_S, BatchedScripts, Script
 from domain.ids import RequestId
 from domain.limit_book import NO_SEEDS, countable
 from domain.limits import Demand, Rule, State, Unseeded, Verdict, check_rules, up_to_seconds, window_start_ms
@@ -45,7 +45,8 @@ class LimitScript:
 
     def __init__(self, client: Redis, *, timeout_s: float = TIMEOUT_S) -> None:
         source = "".join((resources.files("adapters") / part).read_text(encoding="utf-8") for part in PARTS)
-        self._script = BatchedScript(client, source, timeout_s=timeout_s)
+        self._script = Script(source)
+        self._scripts = BatchedScripts(client, self._script, timeout_s=timeout_s)
         self._plans: dict[tuple[Rule, ...], _Plan] = {}
 
     async def admit(
@@ -78,15 +79,15 @@ class LimitScript:
         await self._call("touch", self._plan(rules), Demand(request_id, 0, 0), now_ms)
 
     async def aclose(self) -> None:
-        await self._script.aclose()
+        await self._scripts.aclose()
 
     async def _call(
         self, operation: str, plan: _Plan, amounts: Demand, now_ms: int, seeds: Sequence[int] = ()
     ) -> list[int]:
         ident = amounts.request_id.encode()
         keys = (RECORD + ident, *plan.keys)
-        return await self._script.call(
-            keys, (operation, now_ms, ident, amounts.tokens, amounts.nanos, *plan.codes, *seeds)
+        return await self._scripts.call(
+            self._script, keys, (operation, now_ms, ident, amounts.tokens, amounts.nanos, *plan.codes, *seeds)
         )
 
     def _plan(self, rules: tuple[Rule, ...]) -> _Plan:

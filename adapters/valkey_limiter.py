@@ -20,7 +20,7 @@ from adapters.limit_script import LimitScript
 from adapters.local_limits import LocalLimits
 from adapters.spend_seeds import SpendSeeds
 from adapters.untold_limits import Ended, Rules, Running
-from adapters.valkey_script import MAX_BATCH, TIMEOUT_S, ValkeyAway
+from adapters.valkey_scripts import MAX_BATCH, TIMEOUT_S, ValkeyAway
 from domain.errors import Unavailable
 from domain.ids import RequestId
 from domain.limit_book import NO_SEEDS

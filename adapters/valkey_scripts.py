@@ -1,4 +1,4 @@
-"""One Lua script on Valkey. Calls that come while one batch is under way go out together as the next one.
+"""Lua scripts on Valkey. Calls that come while one batch is under way go out together as the next one.
 
 One connection of redis-py's, used without its pool and pipeline: they cost four times as much CPU a call.
 """
@@ -26,24 +26,31 @@ class ValkeyAway(Exception):
     """No answer in time, or a failure. What was asked may have been done."""
 
 
-class BatchedScript:
-    """The script must not mind to be called twice with the same arguments."""
+class Script:
+    """It must not mind to be called twice with the same arguments."""
 
-    def __init__(self, client: Redis, source: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+class BatchedScripts:
+    """`scripts` are all that may be called."""
+
+    def __init__(self, client: Redis, *scripts: Script, timeout_s: float = TIMEOUT_S) -> None:
         self._connection = client.connection_pool.make_connection()
         self._connection.socket_timeout = None  # a batch has one deadline
-        self._source = source
-        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        self._loads = [("SCRIPT", "LOAD", script.source) for script in scripts]
         self._timeout_s = timeout_s
         self._waiting: deque[tuple[Arguments, asyncio.Future[Any]]] = deque()
         self._sender: asyncio.Task[None] | None = None
 
-    async def call(self, keys: Sequence[bytes], arguments: Arguments) -> Any:
+    async def call(self, script: Script, keys: Sequence[bytes | str], arguments: Arguments) -> Any:
         """The script's answer. Raises ValkeyAway."""
         if len(self._waiting) >= MAX_WAITING:
             raise ValkeyAway("too many calls are waiting")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((("EVALSHA", self._sha, len(keys), *keys, *arguments), answer))
+        self._waiting.append((("EVALSHA", script.sha, len(keys), *keys, *arguments), answer))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
         return await answer
@@ -74,14 +81,12 @@ class BatchedScript:
             self._waiting.clear()
 
     async def _send(self, commands: Sequence[Arguments]) -> list[Any]:
-        """Each command's answer or exception. A server that does not have the script is given it."""
+        """Each command's answer or exception. A server that lacks a script is given all of them."""
         answers = await self._exchange(commands)
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            _, *again = await self._exchange(
-                [("SCRIPT", "LOAD", self._source), *(commands[index] for index in unknown)]
-            )
-            for index, answer in zip(unknown, again, strict=True):
+            again = await self._exchange([*self._loads, *(commands[index] for index in unknown)])
+            for index, answer in zip(unknown, again[len(self._loads) :], strict=True):
                 answers[index] = answer
         return answers
 
