@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from bench.gateway import balance_nanos, gateway, settled
+from bench.gateway import gateway, resting_balance, settled
 from bench.hotspots import Hotspot, record
 from bench.measure import GATED, KINDS, PACED, STREAMS, Meter, Scenario
 from bench.mock_upstream import CHUNKS, INPUT_TOKENS
@@ -88,7 +88,7 @@ class Bench:
 
     def _gateway(self, mock: Target) -> None:
         with gateway(mock, self._cores) as running:
-            before, served_before = balance_nanos(running), self._served()
+            before, served_before = resting_balance(running), self._served()
             subject = self._subject(running.target)
             self._measured(running.target, subject)
             if self._options.memory:

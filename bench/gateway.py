@@ -91,7 +91,6 @@ def _target(ready: Ready, port: int, cores: Cores) -> Target:
 
 
 def balance_nanos(running: Running) -> int | None:
-    """None where the route does not answer."""
     url = f"{running.ready.base_url}/api/v1/billing/balance"
     try:
         answer = msgspec.json.decode(fetch(url, running.target.headers), type=dict[str, object])
@@ -103,7 +102,7 @@ def balance_nanos(running: Running) -> int | None:
 
 def settled(running: Running, mock: Target, before: int | None, served_before: int, answers: int, cost: int) -> Settled:
     """Waits until the balance rests, then compares. `answers` are those that were not from the cache."""
-    after = _resting_balance(running) if before is not None else None
+    after = resting_balance(running) if before is not None else None
     served = mock_counts(mock).answered - served_before
     return Settled(
         upstream_answers=served,
@@ -114,7 +113,8 @@ def settled(running: Running, mock: Target, before: int | None, served_before: i
     )
 
 
-def _resting_balance(running: Running) -> int | None:
+def resting_balance(running: Running) -> int | None:
+    """None where the route does not answer."""
     give_up, since, last = time.monotonic() + SETTLING_S, time.monotonic(), balance_nanos(running)
     while time.monotonic() < min(give_up, since + QUIET_S):
         time.sleep(0.2)
