@@ -59,13 +59,18 @@ class CacheGuard:
         self._failed_in_a_row = 0
         return answer
 
-    def _may_try(self) -> bool:
-        """After a pause one call tries it; the others go on only when that one was answered."""
+    @property
+    def would_try(self) -> bool:
+        """Whether the next call is made at all."""
         if self._failed_in_a_row < FAILURES_TO_OPEN:
             return True
-        if self._is_probing or self._clock() < self._closed_from:
+        return not self._is_probing and self._clock() >= self._closed_from
+
+    def _may_try(self) -> bool:
+        """After a pause one call tries it; the others go on only when that one was answered."""
+        if not self.would_try:
             return False
-        self._is_probing = True
+        self._is_probing = self._failed_in_a_row >= FAILURES_TO_OPEN
         return True
 
     def _failure(self, outcome: str) -> NoAnswer:

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from adapters.deliveries import Delivery, read_delivery
 from adapters.jetstream_reads import MESSAGE_ID, StoredMessage
 
 HEARTBEAT_S = 1.0
@@ -26,7 +26,6 @@ HEARTBEATS_MISSED = 3
 REQUEST_S = 2.0
 PAUSE_S = 0.1
 SECOND_NS = 1_000_000_000
-EPOCH = datetime.fromtimestamp(0, UTC)
 INACTIVE_NS = 30 * SECOND_NS
 
 OUTAGES = (nats.errors.Error, OSError, TimeoutError)
@@ -147,13 +146,13 @@ class OrderedConsumer:
                 if not await self._heed(message, message.headers):
                     return False
                 continue
-            sequence, number, stamp, pending = _place(message.reply)
-            if number != self._delivered + 1:
+            delivery = read_delivery(message.reply)
+            if delivery.number != self._delivered + 1:
                 return False
-            self._delivered = number
-            self.position = sequence
-            self.caught_up = self.caught_up or pending == 0
-            taken.append(_stored(message, sequence, stamp))
+            self._delivered = delivery.number
+            self.position = delivery.position
+            self.caught_up = self.caught_up or delivery.follow == 0
+            taken.append(_stored(message, delivery))
         return True
 
     async def _heed(self, message: Msg, headers: dict[str, str]) -> bool:
@@ -165,14 +164,6 @@ class OrderedConsumer:
         return int(headers.get("Nats-Last-Consumer", self._delivered)) == self._delivered
 
 
-def _place(reply: str) -> tuple[int, int, int, int]:
-    """Stream sequence, number of the delivery, time in nanoseconds, and how many messages follow."""
-    tokens = reply.split(".")
-    first = 5 if len(tokens) == 9 else 7  # newer servers name the domain and the account too
-    sequence, number, stamp, pending = tokens[first : first + 4]
-    return int(sequence), int(number), int(stamp), int(pending)
-
-
-def _stored(message: Msg, sequence: int, stamp: int) -> StoredMessage:
+def _stored(message: Msg, delivery: Delivery) -> StoredMessage:
     ident = message.headers.get(MESSAGE_ID, "") if message.headers else ""
-    return StoredMessage(sequence, message.subject, message.data, EPOCH + timedelta(microseconds=stamp // 1_000), ident)
+    return StoredMessage(delivery.position, message.subject, message.data, delivery.stored_at, ident)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
+import structlog
 
 from adapters.cache_guard import CacheGuard, NoAnswer
 from domain.errors import Unavailable
 from domain.ports import Database, RowsRefused
-from domain.semantic_cache import SemanticPlace, is_comparable
+from domain.semantic_cache import NearQuestion, SemanticPlace, is_comparable
 
 FAILURES = (Unavailable, RowsRefused, asyncpg.PostgresError)
 """For the guard."""
@@ -23,6 +24,11 @@ ROUNDING = 1e-6
 """Components are 32-bit floats: the same text embedded twice may be this far from itself."""
 TIDY_EVERY = 100
 """Of the questions that one process adds."""
+
+NO_PGVECTOR = "the database has no pgvector: install it and say CREATE EXTENSION vector"
+DATABASE_AWAY = "the database does not answer"
+
+logger = structlog.get_logger()
 
 NEAREST = """
 SELECT digest, 1 - (embedding::vector <=> $2::real[]::vector) AS similarity
@@ -63,13 +69,33 @@ class PgvectorSemanticCache:
         self._now = now
         self._count = count
         self._added = 0
+        self._can_compare = False
+        self._told: str | None = None
 
-    async def is_installed(self) -> bool:
-        """Whether the database can compare at all. Raises Unavailable."""
-        rows = await self._database.fetch("SELECT to_regtype('vector') IS NOT NULL AS there")
-        return bool(rows[0]["there"])
+    @property
+    def can_compare(self) -> bool:
+        """As `look` saw it last, unless the database has not answered in time since."""
+        return self._can_compare and self._guard.would_try
 
-    async def nearest(self, place: SemanticPlace, vector: Sequence[float], threshold: float) -> str | None:
+    async def look(self) -> None:
+        """See whether questions can be compared now. The log is told when they cannot, and when they can again."""
+        obstacle = await self._obstacle()
+        self._can_compare = obstacle is None
+        if obstacle != self._told:
+            self._told = obstacle
+            if obstacle is None:
+                logger.info("semantic_cache_on")
+            else:
+                logger.warning("semantic_cache_off", reason=obstacle)
+
+    async def _obstacle(self) -> str | None:
+        try:
+            rows = await self._database.fetch("SELECT to_regtype('vector') IS NOT NULL AS there")
+        except FAILURES:
+            return DATABASE_AWAY
+        return None if rows[0]["there"] else NO_PGVECTOR
+
+    async def nearest(self, place: SemanticPlace, vector: Sequence[float], threshold: float) -> NearQuestion | None:
         if not is_comparable(vector):
             return None
         name, now = _name(place, len(vector)), self._now()
@@ -79,7 +105,7 @@ class PgvectorSemanticCache:
             return None
         is_near = bool(rows) and rows[0]["similarity"] >= threshold - ROUNDING
         self._count("near" if is_near else "far")
-        return rows[0]["digest"] if is_near else None
+        return NearQuestion(rows[0]["digest"], min(1.0, rows[0]["similarity"])) if is_near else None
 
     async def add(self, place: SemanticPlace, vector: Sequence[float], digest: str, ttl_s: int) -> None:
         if not is_comparable(vector):

@@ -42,5 +42,6 @@ class SpendSeeds:
             task.exception()  # whoever asked may be gone
 
     async def _bounded(self, rule: Rule, start_ms: int) -> int:
+        assert rule.scope != "deployment", "it has no spend"
         async with asyncio.timeout(TIMEOUT_S):
             return await self._spent_since(rule.scope, rule.subject, start_of(start_ms))

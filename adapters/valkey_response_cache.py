@@ -48,6 +48,10 @@ class ValkeyResponseCache:
         self._has_room = True
         self._room_known_until = 0.0
 
+    @property
+    def is_asked(self) -> bool:
+        return self._guard.would_try
+
     async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None:
         try:
             found = await self._guard.attempt(lambda: self._valkey.mget(*_places(key)))

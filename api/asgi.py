@@ -14,8 +14,9 @@ from api.ai_routes import AiRoute
 from api.body import receive_in_time
 from api.compose import Services, open_services
 from api.dependencies import provide_caller, provide_wanted
-from api.error_handlers import EXCEPTION_HANDLERS
-from api.errors import Failure, Kind, openai_error
+from api.drain import CLOSE, Drain, Draining
+from api.error_handlers import EXCEPTION_HANDLERS, render
+from api.errors import Failure, Kind, failure_of, openai_error
 from api.heap import keep_what_is_loaded
 from api.idempotent_posts import has_key
 from api.openapi import openapi_config
@@ -31,6 +32,7 @@ from api.routes.models import ModelsController
 from api.routes.requests import RequestsController
 from api.routes.usage import UsageController
 from api.routes.users import ProfileController
+from api.send import send_whole
 from api.server import run_server
 from api.settings import Settings
 from api.startup import StartupError
@@ -64,6 +66,7 @@ class Application:
         self._parts = parts
         self._services_from = services_from
         self._services: Services | None = None
+        self.drain = Drain()
         self._ai: dict[str, AiRoute] = {}
         self.failure: StartupError | None = None
         self.litestar = self._litestar()
@@ -73,6 +76,9 @@ class Application:
             await self.litestar(scope, receive, send)
             return
         route = self._ai.get(scope["path"])
+        if self.drain.refuses(scope["path"]):
+            await _answer_draining(route, scope, send)
+            return
         if route is not None and scope["method"] != "POST":
             await _answer_wrong_method(scope, send)
             return
@@ -98,6 +104,7 @@ class Application:
             dependencies={
                 "services": Provide(self._provide_services, sync_to_thread=False),
                 "accounts": Provide(self._provide_accounts, sync_to_thread=False),
+                "drain": Provide(self._provide_drain, sync_to_thread=False),
                 "caller": Provide(provide_caller),
                 "wanted": Provide(provide_wanted, sync_to_thread=False),
             },
@@ -127,6 +134,9 @@ class Application:
         assert self._services is not None, "the lifespan opens the services"
         return self._services
 
+    def _provide_drain(self) -> Drain:
+        return self.drain
+
     def _provide_accounts(self) -> Accounts:
         return self._provide_services().accounts
 
@@ -135,8 +145,15 @@ async def _answer_wrong_method(scope: Any, send: Any) -> None:
     kind = Kind(405, "method_not_allowed", "Method not allowed")
     failure = Failure(kind, f"{scope['method']} is not possible here; use POST.", {"allow": "POST"})
     answer = openai_error(failure, request_id_of(scope))
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.raw_headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send_whole(send, answer.status, answer.raw_headers, answer.body)
+
+
+async def _answer_draining(route: AiRoute | None, scope: Any, send: Any) -> None:
+    """In the words of the route that was asked."""
+    failure, request_id = failure_of(Draining()), request_id_of(scope)
+    answer = route.errors.whole(failure, request_id) if route else render(failure, scope["path"], request_id)
+    headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), CLOSE]
+    await send_whole(send, answer.status, headers, answer.body)
 
 
 def serve(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> None:
@@ -145,7 +162,7 @@ def serve(settings: Settings, parts: frozenset[Part] = ALL_PARTS) -> None:
     # What we refuse to start for is said once, in one line; uvicorn would put a traceback before it.
     logging.getLogger("uvicorn.error").addFilter(lambda _record: application.failure is None)
     try:
-        run_server(application, settings)
+        run_server(application, settings, application.drain)
     except SystemExit:
         if application.failure is None:
             raise

@@ -22,6 +22,13 @@ class BodyTooSlow(InvalidInput):
         super().__init__(f"The body did not arrive within {BODY_DEADLINE_S:.0f} seconds.", code="body_too_slow")
 
 
+class BodyTooDeep(InvalidInput):
+    """JSON is read by recursion, and that has an end."""
+
+    def __init__(self) -> None:
+        super().__init__("The body is nested too deeply; flatten it.", code="invalid_json")
+
+
 class ClientGone(Exception):
     """The client hung up before its request was whole: nobody is left to answer."""
 

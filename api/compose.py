@@ -10,13 +10,11 @@ from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from adapters.cache_guard import CacheGuard
 from adapters.catalog.declared_provider import DeclaredProvider
 from adapters.catalog.file import read_providers
 from adapters.credit_recall import NatsCreditRecall
 from adapters.durability import verify_durability
 from adapters.endpoints import ServiceEndpoints
-from adapters.flight_locks import ValkeyFlightLocks
 from adapters.jetstream_event_log import JetStreamEventLog
 from adapters.jetstream_idempotency import JetStreamIdempotencyStore
 from adapters.jetstream_request_log import GroupCommitRequestLog
@@ -26,19 +24,19 @@ from adapters.log_ends import JetStreamLogEnds
 from adapters.log_reader import tail_latest
 from adapters.nats_connection import connect_nats
 from adapters.passwords import Argon2Passwords
+from adapters.pgvector_semantic_cache import PgvectorSemanticCache
 from adapters.postgres import open_database
-from adapters.single_flight import SingleFlight
 from adapters.tokens import AccessTokens
 from adapters.valkey import open_valkey
 from adapters.valkey_breakers import SYNC_EVERY_S
 from adapters.valkey_limiter import ValkeyLimiter
-from adapters.valkey_response_cache import FAILURES, ValkeyResponseCache
 from adapters.vault import EnvelopeVault, JetStreamWrappedKeys
 from api.accounts import AccountParts, Accounts, assemble_accounts
 from api.ai_endpoint import AiParts
 from api.ai_routes import AiRoute, ai_endpoints
 from api.answer_cache import AnswerCache
 from api.background import every, run_for_ever, running
+from api.caching import LOOK_EVERY_S, CacheStores, compose_caching
 from api.connections import Connections
 from api.directory_reads import PostgresDirectoryReads
 from api.endpoints import resolve_endpoints
@@ -46,7 +44,9 @@ from api.health_figures import StateFigures
 from api.idempotent_posts import IdempotentPosts
 from api.local_secrets import resolve_secrets
 from api.model_names import ModelNames
+from api.open_streams import OpenStreams
 from api.providers import accounts_of, open_providers
+from api.question_embedding import QuestionEmbedding
 from api.rate_limits import RateLimits
 from api.recorded_spend import RecordedSpend
 from api.request_ends import RecordedEnds
@@ -57,12 +57,13 @@ from api.telemetry import CacheTelemetry, LogTelemetry, RequestTelemetry
 from commands.answer_request import AnswerRequestHandler
 from commands.apply_catalog import ApplyCatalogHandler
 from commands.credit_leases import CreditLeases
+from commands.holds import TEND_EVERY_S, Holds
+from commands.route_limits import RouteLimits
 from commands.store import EventStore
 from domain.errors import Unavailable
 from domain.ids import RequestId
 from domain.money import nanos_from_usd
 from domain.ports import Database, LogEnds, Provider
-from domain.response_cache import CachePolicy
 
 TEND_LEASES_S = 1.0
 
@@ -93,6 +94,7 @@ class Services:
     models: ModelNames
     routing: Routing
     answer_cache: AnswerCache
+    cached_questions: PgvectorSemanticCache
     apply_catalog: ApplyCatalogHandler
     ai: Mapping[str, AiRoute]
     idempotent_posts: IdempotentPosts
@@ -160,25 +162,29 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         log = JetStreamLogEnds(backbone.nats)
         valkey = open_valkey(backbone.endpoints.redis)
         stack.push_async_callback(valkey.aclose)
-        limiter = ValkeyLimiter(
-            valkey,
-            RecordedSpend(backbone.database, log),
-            worker=backbone.worker,
-            workers=settings.api_workers,
-            clock_ms=lambda: time.time_ns() // 1_000_000,
-        )
-        stack.push_async_callback(limiter.aclose)
-        routing = compose_routing(valkey, directory, models, connections)
+        holds = open_holds(valkey, backbone, log, stack)
+        limits = RateLimits(holds, directory.limits, unpriced_nanos)
+        route_limits = RouteLimits(holds, directory.deployments, limits.of_model, unpriced_nanos, time.perf_counter)
+        routing = compose_routing(valkey, directory, models, connections, route_limits)
         answer_request = AnswerRequestHandler(leases, requests, connections, now, unpriced_nanos, routing.failover)
-        answer_cache = open_answer_cache(valkey, keyring, directory, registry)
+        stack.push_async_callback(answer_request.aclose)
+        telemetry, cache_telemetry = RequestTelemetry(registry), CacheTelemetry(registry)
+        embedding = QuestionEmbedding(
+            routing.book, answer_request, limits, telemetry, new_request_id, now, cache_telemetry.of("embedding")
+        )
+        stack.push_async_callback(embedding.close)
+        caching = compose_caching(
+            CacheStores(valkey, backbone.database, keyring.cached_answers), directory, embedding, now, cache_telemetry
+        )
         parts = AiParts(
             authenticator=accounts.authenticator,
             models=models,
             routes=routing.book,
             answer_request=answer_request,
-            limits=RateLimits(limiter, directory.limits, unpriced_nanos),
-            cache=answer_cache,
-            telemetry=RequestTelemetry(registry),
+            limits=limits,
+            streams=OpenStreams(settings.streams_per_key),
+            cache=caching.answers,
+            telemetry=telemetry,
             new_request_id=new_request_id,
         )
 
@@ -188,8 +194,10 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         await stack.enter_async_context(
             running(
                 run_for_ever("directory", follow_log),
+                run_for_ever("semantic cache", caching.questions.look, LOOK_EVERY_S),
                 every(TEND_LEASES_S, leases.tend),
                 every(SYNC_EVERY_S, routing.tend),
+                every(TEND_EVERY_S, holds.tend),
             )
         )
         yield Services(
@@ -202,7 +210,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             declared_providers=declared_providers,
             models=models,
             routing=routing,
-            answer_cache=answer_cache,
+            answer_cache=caching.answers,
+            cached_questions=caching.questions,
             apply_catalog=ApplyCatalogHandler(backbone.store),
             ai=ai_endpoints(parts, providers),
             idempotent_posts=IdempotentPosts(idempotency, accounts.authenticator, new_request_id),
@@ -212,18 +221,18 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         )
 
 
-def open_answer_cache(
-    valkey: Redis, keyring: Keyring, directory: LiveDirectory, registry: CollectorRegistry
-) -> AnswerCache:
-    count = CacheTelemetry(registry).count
-    guard = CacheGuard(FAILURES, time.monotonic, count)
-    cache = ValkeyResponseCache(valkey, keyring.cached_answers, guard, now, time.monotonic, count)
-
-    def policy_of(name: str) -> CachePolicy | None:
-        route = directory.routes().get(name)
-        return route.cache if route is not None else None
-
-    return AnswerCache(cache, SingleFlight(cache, ValkeyFlightLocks(valkey, guard), new_id), policy_of)
+def open_holds(valkey: Redis, backbone: Backbone, log: JetStreamLogEnds, stack: AsyncExitStack) -> Holds:
+    limiter = ValkeyLimiter(
+        valkey,
+        RecordedSpend(backbone.database, log),
+        worker=backbone.worker,
+        workers=backbone.settings.api_workers,
+        clock_ms=lambda: time.time_ns() // 1_000_000,
+    )
+    stack.push_async_callback(limiter.aclose)
+    holds = Holds(limiter, time.perf_counter)
+    stack.push_async_callback(holds.aclose)
+    return holds
 
 
 def compose_accounts(backbone: Backbone, directory: LiveDirectory, stack: AsyncExitStack) -> Accounts:

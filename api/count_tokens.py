@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.dialects.messages.dialect import MessagesDialect
-from api.ai_endpoint import FAILED, JSON, AiParts
+from api.ai_answer import FAILED, JSON
+from api.ai_endpoint import AiParts
 from api.ai_errors import ErrorFormat
 from api.body import ClientGone, Receive, read_body
 from api.errors import failure_from

@@ -16,6 +16,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from api.body import BodyTooDeep
 from api.errors import INTERNAL, Answer, Failure, FieldError, Kind, failure_of, openai_error, pointer_to, problem
 from api.request_id import request_id_of
 from domain.errors import AggregatorError
@@ -81,9 +82,16 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
     return _respond(request, INTERNAL)
 
 
+def answer_too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    """Only what a client sends is nested as it pleases."""
+    kind = Kind(400, CODES[400], HTTPStatus.BAD_REQUEST.phrase)
+    return _respond(request, Failure(kind, str(BodyTooDeep())))
+
+
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[bytes]]] = {
     AggregatorError: answer_aggregator_error,
     HTTPException: answer_http_exception,
+    RecursionError: answer_too_deep,
     Exception: answer_unexpected,
 }
 

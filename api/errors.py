@@ -49,6 +49,7 @@ KINDS: dict[type[AggregatorError], Kind] = {
     errors.CreditExhausted: Kind(402, "credit_exhausted", "Not enough credit"),
     errors.RateLimited: Kind(429, "rate_limit_exceeded", "A rate limit is reached"),
     errors.BudgetExhausted: Kind(402, "budget_exhausted", "A budget is used up"),
+    errors.DeploymentsFull: Kind(429, "deployments_full", "Every deployment is at its limit"),
     errors.StaleCursor: Kind(409, "stale_cursor", "Settled further already"),
     errors.LeaseStillHeld: Kind(409, "lease_still_held", "The lease is still held"),
     errors.Busy: Kind(429, "busy", "Too busy"),

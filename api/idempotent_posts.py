@@ -17,6 +17,7 @@ from api.body import ClientGone, Receive, read_body
 from api.errors import failure_from
 from api.request_id import GIVEN
 from api.send import Send, send_whole
+from api.slow_client import SLOW_CLIENT_S
 from domain.errors import AnswerLost, ConcurrentWrite, KeyMismatch, KeyRunning, Unavailable
 from domain.idempotency import (
     AnswerTape,
@@ -37,7 +38,6 @@ from domain.ids import RequestId
 KEY_HEADER = b"idempotency-key"
 REPLAYED = (b"idempotency-replayed", b"true")
 NOT_KEPT = frozenset({b"content-length", b"date", b"connection", b"transfer-encoding"})
-SLOW_CLIENT_S = 30.0
 COST, NOTHING = b"x-agg-cost-usd", b"0.00"
 SHOULD_RETRY = b"x-should-retry"
 

@@ -20,7 +20,7 @@ from api.local_servers import LocalServers
 from api.local_state import READY, LocalState
 from api.settings import Settings
 from api.startup import StartupError
-from api.supervisor import Program, StopSignal, Supervisor
+from api.supervisor import PROGRAM_DEADLINE_S, Program, StopSignal, Supervisor
 
 READY_DEADLINE_S = 120.0
 READY_POLL_S = 0.05
@@ -127,7 +127,10 @@ class _LocalStack:
     async def _start(self) -> None:
         await self.supervisor.start(*self._servers.started_in_order)
         credentials = await self._plan.prepare(self._settings)
-        programs = [Program(name, argv, keep_fds=(self._lock,)) for name, argv in self._plan.programs.items()]
+        stop_s = self._settings.drain_grace.total_seconds() + PROGRAM_DEADLINE_S
+        programs = [
+            Program(name, argv, keep_fds=(self._lock,), stop_s=stop_s) for name, argv in self._plan.programs.items()
+        ]
         await self.supervisor.start(*programs)
         url = base_url(self._settings)
         await until_ready(url, self._plan.say)

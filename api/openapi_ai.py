@@ -144,6 +144,7 @@ HEADERS = {
     "x-agg-model": header("As the catalogue names it", "gpt-4o"),
     "x-agg-cost-usd": header("What it cost; in a stream a comment line says it", "0.000105"),
     "x-agg-cache": header("Whether the cache answered", "bypass"),
+    "x-agg-cache-similarity": header("How near the question is that was answered; only where it was another", "0.9731"),
     "x-agg-attempts": header("Upstream calls that were made", "1"),
     "x-agg-position": header("Where its end stands in the log; of a stream, its admission", "REQ:34"),
     "x-agg-dropped": header("Parameters left out as `drop_params` allowed; not there when none was", "seed"),

@@ -8,11 +8,12 @@ import msgspec
 
 from api.auth import Caller
 from commands.answer_request import AnswerRequest
+from commands.holds import Hold, Holds
 from domain.declared_limits import EACH, LimitsSet
 from domain.errors import BudgetExhausted, RateLimited
-from domain.ids import RequestId
+from domain.ids import AccountId
 from domain.limit_headers import headers_of
-from domain.limits import Demand, Kind, Limiter, Rule, Scope, Verdict, Window
+from domain.limits import Demand, Kind, Rule, Scope, Window
 
 DEFAULT_PLAN = "default"
 """Everybody's, until there are subscriptions."""
@@ -28,6 +29,8 @@ AMOUNTS: tuple[tuple[str, Kind, Window], ...] = (
     ("spend_per_month_nanos", "spend", "month"),
 )
 Rules = tuple[Rule, ...]
+Place = tuple[Scope, str, str]
+"""Where limits are declared: a scope and a name in it; and whose counter it is."""
 
 
 class Permit(Protocol):
@@ -48,16 +51,14 @@ class _Unlimited:
 
 
 class _Held:
-    def __init__(self, limiter: Limiter, rules: Rules, request_id: RequestId, verdict: Verdict) -> None:
-        self._limiter = limiter
-        self._rules = rules
-        self._request_id = request_id
+    def __init__(self, hold: Hold) -> None:
+        self._hold = hold
         self.headers: Sequence[tuple[bytes, bytes]] = [
-            (name.encode(), value.encode()) for name, value in headers_of(verdict)
+            (name.encode(), value.encode()) for name, value in headers_of(hold.verdict)
         ]
 
     async def end(self, tokens: int, nanos: int) -> None:
-        await self._limiter.finish(self._rules, self._request_id, tokens, nanos)
+        await self._hold.end(tokens, nanos)
 
 
 UNLIMITED = _Unlimited()
@@ -65,10 +66,11 @@ UNLIMITED = _Unlimited()
 
 class RateLimits:
     """`declared` are the catalogue's limits, as they are now; the same object as long as they do not change. A model's
-    limits hold for who asks by that name, whoever answers. `unpriced_nanos` is what use without a price is held at."""
+    limits hold for who asks by that name, whoever answers, and for who falls back to it. `unpriced_nanos` is what use
+    without a price is held at."""
 
-    def __init__(self, limiter: Limiter, declared: Callable[[], Sequence[LimitsSet]], unpriced_nanos: int) -> None:
-        self._limiter = limiter
+    def __init__(self, holds: Holds, declared: Callable[[], Sequence[LimitsSet]], unpriced_nanos: int) -> None:
+        self._holds = holds
         self._unpriced_nanos = unpriced_nanos
         self._declared = declared
         self._known: Sequence[LimitsSet] = ()
@@ -77,47 +79,70 @@ class RateLimits:
 
     async def admit(self, caller: Caller, asked_for: str, command: AnswerRequest) -> Permit:
         """Raises RateLimited, BudgetExhausted, Unavailable, Busy. Tokens are held by estimate, spend by its ceiling."""
-        rules = self._rules_of(caller, asked_for)
+        return await self._held(self._rules_of(caller, asked_for), command)
+
+    async def admit_unasked(self, name: str, command: AnswerRequest) -> Permit:
+        """What the gateway asks by itself, on its caller's account: only its cost counts. Raises as `admit` does."""
+        spend = [rule for rule in self._rules_of(command, name) if rule.kind == "spend"]
+        return await self._held(tuple(spend), command)
+
+    async def _held(self, rules: Rules, command: AnswerRequest) -> Permit:
         if not rules:
             return UNLIMITED
         call = command.call
         tokens = call.input_estimate + call.max_output_tokens * command.choices
         demand = Demand(call.request_id, tokens, command.dearest_nanos(self._unpriced_nanos))
-        verdict = await self._limiter.admit(rules, demand)
-        if verdict.allowed:
-            return _Held(self._limiter, rules, call.request_id, verdict)
-        if verdict.binding is not None and verdict.binding.kind == "spend":
-            raise BudgetExhausted(verdict)
-        raise RateLimited(verdict)
+        held = await self._holds.take(rules, demand)
+        if isinstance(held, Hold):
+            return _Held(held)
+        if held.binding is not None and held.binding.kind == "spend":
+            raise BudgetExhausted(held)
+        raise RateLimited(held)
 
-    def _rules_of(self, caller: Caller, asked_for: str) -> Rules:
+    def of_model(self, account_id: AccountId, name: str) -> Rules:
+        """Those of the name alone, for who falls back to it."""
+        who = (account_id, name)
+        rules = self._at_hand().get(who)
+        return self._made(who, (_of_model(*who),)) if rules is None else rules
+
+    def _rules_of(self, caller: Caller | AnswerRequest, asked_for: str) -> Rules:
+        who = (caller.key_id or "", caller.account_id, asked_for)
+        rules = self._at_hand().get(who)
+        return self._made(who, _places(*who)) if rules is None else rules
+
+    def _at_hand(self) -> dict[tuple[str, ...], Rules]:
+        """None of what was declared before."""
         declared = self._declared()
         if declared is not self._known:
             self._known = declared
             self._by_place = {(limits.scope, limits.subject): limits for limits in declared}
             self._rules.clear()
-        who = (caller.key_id or "", caller.account_id, asked_for)
-        rules = self._rules.get(who)
-        if rules is None:
-            if len(self._rules) >= REMEMBERED:
-                self._rules.clear()
-            rules = self._rules[who] = self._made(*who)
-        return rules
+        return self._rules
 
-    def _made(self, key_id: str, account_id: str, asked_for: str) -> Rules:
-        """Each account has counters of its own for a model and for its plan: nobody sees another's traffic in them."""
-        places: tuple[tuple[Scope, str, str], ...] = (
-            ("key", key_id, key_id),
-            ("account", account_id, account_id),
-            ("model", asked_for, f"{account_id}/{asked_for}"),
-            ("plan", DEFAULT_PLAN, f"{account_id}/{DEFAULT_PLAN}"),
-        )
+    def _made(self, who: tuple[str, ...], places: Sequence[Place]) -> Rules:
         rules: list[Rule] = []
         for scope, name, subject in places:
             limits = self._by_place.get((scope, name)) or self._by_place.get((scope, EACH))
             if name and limits is not None:
                 rules += _rules(limits, scope, subject)
-        return tuple(rules)
+        if len(self._rules) >= REMEMBERED:
+            self._rules.clear()
+        self._rules[who] = tuple(rules)
+        return self._rules[who]
+
+
+def _places(key_id: str, account_id: str, asked_for: str) -> Sequence[Place]:
+    """Each account has counters of its own for a model and for its plan: nobody sees another's traffic in them."""
+    return (
+        ("key", key_id, key_id),
+        ("account", account_id, account_id),
+        _of_model(account_id, asked_for),
+        ("plan", DEFAULT_PLAN, f"{account_id}/{DEFAULT_PLAN}"),
+    )
+
+
+def _of_model(account_id: str, name: str) -> Place:
+    return "model", name, f"{account_id}/{name}"
 
 
 def _rules(limits: LimitsSet, scope: Scope, subject: str) -> list[Rule]:

@@ -16,6 +16,7 @@ from api.model_names import ModelNames
 from api.request_id import new_id
 from commands.deployment_views import DeploymentViews
 from commands.failover import Failover
+from commands.route_limits import RouteLimits
 from commands.route_requests import RouteBook
 from domain.breaker import BreakerPolicy
 from domain.deployment import Deployment, Route
@@ -81,10 +82,12 @@ class Routing:
         await self.breakers.sync()
 
 
-def compose_routing(valkey: Redis, directory: LiveDirectory, models: ModelNames, connections: Connections) -> Routing:
+def compose_routing(
+    valkey: Redis, directory: LiveDirectory, models: ModelNames, connections: Connections, limits: RouteLimits
+) -> Routing:
     breakers = ValkeyBreakers(valkey, BreakerPolicy(), time.time, new_id)
     views = DeploymentViews(time.perf_counter)
-    book = RouteBook(_Declared(directory), models, connections.__contains__, breakers, views, random.random)
+    book = RouteBook(_Declared(directory), models, connections.__contains__, breakers, views, limits, random.random)
     budget = RetryBudget.full(RetryPolicy(), time.perf_counter())
-    failover = Failover(breakers, budget, views, book, time.perf_counter, random.random)
+    failover = Failover(breakers, budget, views, book, limits, time.perf_counter, random.random)
     return Routing(book, failover, breakers, views, directory, connections)

@@ -1,85 +1,22 @@
-"""uvicorn with what it lacks at the edge: a deadline and a size for request headers."""
+"""The API's socket, and uvicorn as it is to run here."""
 
-import asyncio
+import resource
 import socket
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.drain import Drain
+from api.edge_protocol import EdgeProtocol
+from api.graceful_server import GracefulServer
 from api.settings import Settings
 from api.startup import StartupError
 
-HEADER_DEADLINE_S = 10.0
-MAX_HEADER_BYTES = 64 * 1024
 KEEP_ALIVE_S = 75
-GRACE_S = 30
 BACKLOG = 2048
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-
-
-class EdgeProtocol(HttpToolsProtocol):
-    """A connection whose request headers do not come whole in time, or are too large, is closed.
-
-    Headers that come in one piece, as nearly all do, cost no timer.
-    """
-
-    _in_headers = True
-    _refused = False
-    _header_bytes = 0
-    _header_deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._start_deadline()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_deadline()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._in_headers:
-            self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER_BYTES:
-                self._refuse()
-            elif self._header_deadline is None:
-                self._start_deadline()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_headers = True
-        self._header_bytes = 0
-
-    def on_headers_complete(self) -> None:
-        self._in_headers = False
-        self._stop_deadline()
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
-            self._refuse()
-        else:
-            super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if not self._refused:
-            super().on_message_complete()
-
-    def _refuse(self) -> None:
-        """What was read together with the headers is parsed to its end, and goes nowhere."""
-        self._refused = True
-        self.transport.write(TOO_LARGE)
-        self.transport.close()
-
-    def _start_deadline(self) -> None:
-        self._header_deadline = self.loop.call_later(HEADER_DEADLINE_S, self.transport.close)
-
-    def _stop_deadline(self) -> None:
-        if self._header_deadline is not None:
-            self._header_deadline.cancel()
-            self._header_deadline = None
+MOST_OPEN_FILES = 65_536
+"""As many as are asked for, where the system's own limit is higher."""
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -97,12 +34,23 @@ def bind(settings: Settings) -> socket.socket:
     return bound
 
 
-def run_server(app: Any, settings: Settings) -> None:
-    """Until SIGTERM or SIGINT; what runs then may finish within `GRACE_S`. Raises StartupError."""
+def most_connections() -> int:
+    """Half of the files that may be open: the other half is for providers, the log and the servers. Raises the
+    process's limit to what the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+        soft = granted
+    return (MOST_OPEN_FILES if soft == resource.RLIM_INFINITY else soft) // 2
+
+
+def run_server(app: Any, settings: Settings, drain: Drain) -> None:
+    """Until SIGTERM or SIGINT; what runs then may finish within the drain's grace. Raises StartupError."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=EdgeProtocol,
+        http=cast(Any, partial(EdgeProtocol, most_connections=most_connections())),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -113,7 +61,6 @@ def run_server(app: Any, settings: Settings) -> None:
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
     )
-    server = uvicorn.Server(config)
+    server = GracefulServer(config, drain, settings.drain_grace.total_seconds())
     server.run(sockets=[bind(settings)])

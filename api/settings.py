@@ -134,7 +134,9 @@ class Settings(BaseModel):
     log_level: LogLevel = Field("info", alias="AGG_LOG_LEVEL")
     log_format: Literal["json", "text"] = Field(default_factory=_log_format, alias="AGG_LOG_FORMAT")
     lease_term: GoDuration = Field(timedelta(seconds=60), ge=timedelta(seconds=1), alias="AGG_LEASE_TERM")
-    drain_grace: GoDuration = Field(timedelta(seconds=30), ge=timedelta(0), alias="AGG_DRAIN_GRACE")
+    drain_grace: GoDuration = Field(
+        timedelta(seconds=30), ge=timedelta(0), le=timedelta(hours=1), alias="AGG_DRAIN_GRACE"
+    )
     """What runs when the API is told to stop may take so long; what takes longer is ended, and charged."""
     streams_per_key: int = Field(256, ge=1, alias="AGG_STREAMS_PER_KEY")
     """That one key may have open in one API process, whatever the catalogue allows."""

@@ -80,8 +80,8 @@ class SettlementRunner:
                     raise FeedBroken(f"expected {expected}, got {message.position}")
                 if message.position == expected:
                     self._settle.apply(message.position, decode_batch(message.raw))
-            await feed.done(self._settle.position)
-            await asyncio.sleep(PACE_S)
+            if not feed.waiting:
+                await asyncio.sleep(PACE_S)
 
 
 def _stalled_since(since: float | None, moving: bool) -> float | None:

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Self
 
+SLOW_CLIENT_S = 30.0
+"""A client that takes nothing for so long is not served any further; its request is still accounted."""
+
 
 class SlowClient:
     """Within it, a send that waits for between `limit_s` and twice that is given up."""

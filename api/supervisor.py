@@ -13,7 +13,8 @@ from adapters.embedded.server import ServerFailed
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 HEALTHY_S = 30.0
-PROGRAM_DEADLINE_S = 40.0  # the API gives running requests 30
+PROGRAM_DEADLINE_S = 20.0
+"""To close what is open, and to record what is due."""
 HURRIED_DEADLINE_S = 1.0
 REFUSED = 2  # the exit code of a program that said why it does not start
 
@@ -31,10 +32,13 @@ class Part(Protocol):
 
 
 class Program:
-    """A part that counts as started once it runs; its output is ours."""
+    """A part that counts as started once it runs; its output is ours. It stops within `stop_s`, or is killed."""
 
-    def __init__(self, name: str, argv: Sequence[str], *, keep_fds: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], *, keep_fds: tuple[int, ...] = (), stop_s: float = PROGRAM_DEADLINE_S
+    ) -> None:
         self.name = name
+        self._stop_s = stop_s
         self._command = Command(argv=argv, keep_fds=keep_fds)
         self._child: Child | None = None
 
@@ -51,7 +55,7 @@ class Program:
 
     async def stop(self, deadline_s: float | None = None) -> None:
         if self._child is not None:
-            await self._child.stop(PROGRAM_DEADLINE_S if deadline_s is None else deadline_s)
+            await self._child.stop(self._stop_s if deadline_s is None else deadline_s)
 
 
 @dataclass(frozen=True)

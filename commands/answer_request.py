@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -21,7 +21,7 @@ from domain.errors import (
     UnsupportedParameter,
 )
 from domain.ports import PreparedCall, Provider, RequestLog
-from domain.request import RequestAttempted, RequestEnded, RequestEvent
+from domain.request import RequestEnded, RequestEvent
 from domain.upstream import Reply, ReplyPiece, Usage
 
 __all__ = ["AnswerRequest", "AnswerRequestHandler", "Running"]
@@ -44,7 +44,7 @@ class AnswerRequestHandler:
         self._providers = providers
         self._clock = clock
         self._unpriced_nanos = unpriced_nanos
-        self._desk = failover and Desk(failover, providers, leases, clock, unpriced_nanos, self._note)
+        self._desk = failover and Desk(failover, providers, leases, clock, unpriced_nanos, self._record_later)
         self._background: set[asyncio.Task[None]] = set()
 
     async def admit(self, command: AnswerRequest) -> Running:
@@ -56,9 +56,6 @@ class AnswerRequestHandler:
         ceiling = command.ceiling_nanos(candidate, self._unpriced_nanos)
         reservation = await self._reserve(command, ceiling)
         running = Running(command, reservation, prepared, candidate, ceiling)
-        if command.routed is not None:
-            assert self._desk is not None, "routes need failover"
-            running.prepared = RoutedCall(self._desk, running, prepared)
         admitted = request_facts.admitted(command, running)
         try:
             running.admitted_position = await self._requests.append(admitted)
@@ -107,11 +104,6 @@ class AnswerRequestHandler:
         running.release(running.end.cost_nanos)
         self._record_later(running.end)
 
-    async def _note(self, attempted: RequestAttempted) -> None:
-        """In the log's queue when this returns, so before the request's end."""
-        self._record_later(attempted)
-        await asyncio.sleep(0)
-
     def _record_later(self, event: RequestEvent) -> None:
         task = asyncio.create_task(self._append_quietly(event))
         self._background.add(task)
@@ -121,12 +113,23 @@ class AnswerRequestHandler:
         with suppress(Unavailable):
             await self._requests.append(event)
 
+    async def aclose(self) -> None:
+        """Wait until what was left to be recorded is, or the log gave it up. Nothing may run any more."""
+        while self._background:
+            await asyncio.wait(self._background)
+
+    def _call(self, running: Running) -> PreparedCall | RoutedCall:
+        if running.command.routed is None:
+            return running.prepared
+        assert self._desk is not None, "routes need failover"
+        return RoutedCall(self._desk, running)
+
     async def complete(self, running: Running) -> Reply:
         """The whole answer, once its charge is durable. Raises the ProviderError family, likewise recorded; of a route
         also what speaks against all of its deployments."""
         sent_s = time.perf_counter()
         try:
-            reply = await running.prepared.complete()
+            reply = await self._call(running).complete()
         except Exception as error:
             raise await self._fail(running, error, None, is_final=False) from error
         except BaseException:
@@ -138,13 +141,13 @@ class AnswerRequestHandler:
         await self._end(running, end)
         return reply
 
-    async def stream(self, running: Running) -> AsyncIterator[ReplyPiece]:
+    async def stream(self, running: Running) -> AsyncGenerator[ReplyPiece]:
         """Pieces as they come. The iterator ends only once the charge is durable; read it to its end in any case."""
         sent_s = time.perf_counter()
         usage: Usage | None = None
         model, finish_reason = "", ""
         try:
-            async for piece in running.prepared.stream():
+            async for piece in self._call(running).stream():
                 if running.first_token_s is None and piece.output_chars:
                     running.first_token_s = time.perf_counter()
                 running.delivered_chars += piece.output_chars

@@ -1,7 +1,9 @@
 """A request that several deployments may answer, as one call: what fails on the way is known here, recorded, and
 told to nobody but the log.
 
-Every attempt has a permit of its breaker and gives it back once. Once something reached the client a failure is final.
+Every attempt has leave of its breaker and its limits, and gives it back once. Once something reached the client a
+failure is final. Where its route hedges, a call that has given nothing for a while gets a second one beside it: the
+first to give something answers, the other is given up and recorded.
 """
 
 import asyncio
@@ -9,172 +11,201 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from commands import request_facts
+from commands.asking import Answer, Ask, first_piece, whole
+from commands.attempt_notes import AttemptNotes
+from commands.calls_under_way import Call, CallsUnderWay, Leave
 from commands.failover import Desk, broken
+from commands.route_limits import soonest
 from commands.route_plan import Candidate
 from commands.running import Running
-from domain.breakers import Permit
-from domain.errors import (
-    AggregatorError,
-    CreditExhausted,
-    InvalidInput,
-    ProviderTimeout,
-)
-from domain.failover import Attempt, FallBackTo, GiveUp, Now, Plan, Step, TryNext, next_step
+from commands.side_by_side import first_answer
+from domain.errors import AggregatorError, CreditExhausted, DeploymentsFull, InvalidInput, ProviderTimeout
+from domain.failover import FallBackTo, GiveUp, Now, Plan, Step, TryNext, hedge, next_step
 from domain.ports import PreparedCall
-from domain.request import RequestAttempted
-from domain.upstream import Reply, ReplyPiece, Usage
-
-
-class _Call(msgspec.Struct):
-    """One attempt under way. `usage` is what was reported before anything was delivered."""
-
-    candidate: Candidate
-    prepared: PreparedCall
-    permit: Permit
-    timeout_s: float
-    began_s: float
-    usage: Usage | None = None
-    first_s: float | None = None
+from domain.upstream import Reply, ReplyPiece
 
 
 class RoutedCall:
-    """A PreparedCall over all candidates of a running request. `first` is of the candidate that admission prepared."""
+    """Over all candidates of a running request, the one that admission prepared for first. Sent once, by either method.
 
-    def __init__(self, desk: Desk, running: Running, first: PreparedCall) -> None:
+    The request does not know it: the two would be a cycle.
+    """
+
+    def __init__(self, desk: Desk, running: Running) -> None:
         plan = running.command.routed
         assert plan is not None, "a plain model is called without this"
         self._desk = desk
         self._shared = desk.failover
         self._running = running
         self._ask = plan.ask
-        self._prepared = first
-        self._first: tuple[Candidate, PreparedCall] | None = (running.candidate, first)
+        self._first: tuple[Candidate, PreparedCall] | None = (running.candidate, running.prepared)
         self._candidates = {candidate.deployment: candidate for candidate in plan.candidates}
         self._plan = Plan(plan.trail, tuple(self._candidates), running.command.started_s, plan.too_long)
-        self._attempts: list[Attempt] = []
+        self._calls = CallsUnderWay(desk.failover, running.command, plan.full)
+        self._notes = AttemptNotes(desk, running, self._calls)
         self._hopeless: frozenset[str] = frozenset()
-        self._unnoted: RequestAttempted | None = None
-
-    @property
-    def dropped(self) -> Sequence[str]:
-        return self._prepared.dropped
 
     async def complete(self) -> Reply:
         """Raises what is left to be told when nobody answered: the ProviderError family, or a refusal of ours."""
-        self._begin()
-        while True:
-            call = await self._next()
-            try:
-                async with asyncio.timeout(call.timeout_s):
-                    reply = await call.prepared.complete()
-            except Exception as error:
-                self._failed(call, error)
-            except BaseException:
-                self._left(call)
-                raise
-            else:
-                self._over(call, None)
-                return reply
+        await self._begin()
+        call, reply = await self._answered(whole)
+        self._calls.ended(call, None)
+        return reply
 
     async def stream(self) -> AsyncIterator[ReplyPiece]:
         """As `complete`. Nothing of a failed attempt comes out, unless it delivered something: then it is the last."""
-        self._begin()
-        call, piece, pieces = await self._opened()
+        await self._begin()
+        call, (piece, pieces) = await self._answered(first_piece)
+        call.first_s = self._shared.now_s()
         try:
             yield piece
             async for each in pieces:
                 if self._shared.now_s() > self._plan.deadline_s:
                     raise ProviderTimeout(call.candidate.provider, "The answer took longer than its route allows.")
+                call.usage = each.usage or call.usage
                 yield each
         except Exception as error:
-            self._over(call, _told(error, call.candidate.provider))
+            self._calls.ended(call, _told(error, call.candidate.provider))
             raise
         except BaseException:
-            self._over(call, None)
+            self._calls.ended(call, None)
             raise
-        self._over(call, None)
+        self._calls.ended(call, None)
 
-    async def _opened(self) -> tuple[_Call, ReplyPiece, AsyncIterator[ReplyPiece]]:
-        """The call that answers, its first piece and those that follow."""
-        while True:
-            call = await self._next()
-            pieces = call.prepared.stream()
-            try:
-                async with asyncio.timeout(call.timeout_s):
-                    piece = await self._first_of(call, pieces)
-            except Exception as error:
+    async def _answered(self, ask: Ask[Answer]) -> tuple[Call, Answer]:
+        """By the call that is still under way then."""
+        try:
+            while True:
+                call = await self._next()
+                answered = await (self._raced(call, ask) if self._may_hedge(call) else self._asked(call, ask))
+                if answered is not None:
+                    return answered
+        except BaseException:
+            self._abandoned()
+            raise
+
+    async def _asked(self, call: Call, ask: Ask[Answer]) -> tuple[Call, Answer] | None:
+        """None when it failed, which is recorded, unless it was given up before."""
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                return call, await ask(call)
+        except Exception as error:
+            if call in self._calls:
                 self._failed(call, error)
-            except BaseException:
-                self._left(call)
-                raise
-            else:
-                call.first_s = self._shared.now_s()
-                return call, piece, pieces
+            return None
 
-    async def _first_of(self, call: _Call, pieces: AsyncIterator[ReplyPiece]) -> ReplyPiece:
-        """The first with something for the client, and in it what came before; an empty one when all is over."""
-        held = ReplyPiece(b"")
-        async for piece in pieces:
-            held = _joined(held, piece)
-            call.usage = held.usage
-            if held.data or held.closing:
-                break
-        return held
+    # Two side by side.
+
+    def _may_hedge(self, call: Call) -> bool:
+        if self._plan.route.hedge_after_s is None or self._running.hedged:
+            return False
+        return hedge(self._plan, self._notes.attempts, call.candidate.deployment, self._now()) is not None
+
+    async def _raced(self, call: Call, ask: Ask[Answer]) -> tuple[Call, Answer] | None:
+        """As `_asked`. What is noted has its place in the log before anything is done with the answer."""
+        first = await first_answer(self._asked(call, ask), self._company(call, ask), self._calls.__len__)
+        if first is not None:
+            for other in self._calls.beside(first[0]):
+                self._lost(other)
+            await asyncio.sleep(0)
+        return first
+
+    async def _company(self, call: Call, ask: Ask[Answer]) -> tuple[Call, Answer] | None:
+        """Of a second call, once the first has given nothing for long enough; None when there cannot be one."""
+        await self._shared.sleep(self._plan.route.hedge_after_s or 0.0)
+        second = await self._second(call)
+        return None if second is None else await self._asked(second, ask)
+
+    async def _second(self, call: Call) -> Call | None:
+        """Affordable beside the first, permitted, and paid for once nothing else can come between."""
+        unavailable: frozenset[str] = frozenset()
+        held_nanos = self._ceiling_nanos(call.candidate)
+        while True:
+            step = hedge(self._plan, self._notes.attempts, call.candidate.deployment, self._now(unavailable))
+            if step is None:
+                return None
+            unavailable |= {step.deployment}
+            candidate = self._candidates[step.deployment]
+            ready = await self._ready(candidate, held_nanos + self._ceiling_nanos(candidate))
+            if isinstance(ready, AggregatorError):
+                continue
+            leave = await self._calls.leave(candidate)
+            if leave is None:
+                continue
+            if not self._pay():
+                self._calls.unused(leave)
+                return None
+            self._running.hedged = True
+            return self._started(candidate, ready, leave, step.timeout_s)
+
+    def _lost(self, call: Call) -> None:
+        self._notes.lost(call)
+        self._calls.left(call)
+        self._follow(self._calls.first)
+
+    def _abandoned(self) -> None:
+        """Nobody waits any more. What one call may cost is told by the request's end, of another by itself."""
+        if self._calls:
+            for other in self._calls.beside(self._calls.first):
+                self._lost(other)
+            self._calls.left(self._calls.first)
 
     # Who is next.
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         self._running.asked = False
         self._shared.budget = self._shared.budget.after_request(self._shared.now_s())
+        if len(self._plan.trail) > 1 and not await self._may_be(self._plan.route.name, self._plan.candidates):
+            self._plan = msgspec.structs.replace(self._plan, candidates=())
 
-    async def _next(self) -> _Call:
+    async def _next(self) -> Call:
         """Affordable, prepared, permitted, and waited for. Raises when there is none."""
         unavailable: frozenset[str] = frozenset()
         is_paid = False
         while True:
             step = self._step(unavailable, is_paid=is_paid)
             is_paid = is_paid or (isinstance(step, TryNext) and step.is_retry)
-            await self._note_unless_final(step)
+            await self._notes.note_unless_final(step)
             if isinstance(step, GiveUp):
                 raise step.error
             if isinstance(step, FallBackTo):
-                self._fall_back(step.model)
+                await self._fall_back(step.model)
                 continue
             if step.after_s:
                 await self._shared.sleep(step.after_s)
             candidate = self._candidates[step.deployment]
-            ready = await self._ready(candidate)
-            if ready is None:
+            ready = await self._ready(candidate, self._ceiling_nanos(candidate))
+            if isinstance(ready, AggregatorError):
+                self._notes.refused(self._plan.route.name, candidate, ready)
                 continue
-            permit = await self._shared.breakers.admit(step.deployment)
-            if permit is not None:
-                return self._started(candidate, ready, permit, step.timeout_s)
+            leave = await self._calls.leave(candidate)
+            if leave is not None:
+                return self._started(candidate, ready, leave, step.timeout_s)
             unavailable |= {step.deployment}
 
     def _step(self, unavailable: frozenset[str], *, is_paid: bool) -> Step:
         """A retry is paid for at once, so that no other request comes between; and once, whoever makes it."""
-        shared, now_s = self._shared, self._shared.now_s()
-        now = Now(now_s, is_paid or shared.budget.allows(now_s), unavailable, self._hopeless)
-        step = next_step(self._plan, self._attempts, now, shared.random)
+        now = self._now(unavailable, is_paid=is_paid)
+        step = next_step(self._plan, self._notes.attempts, now, self._shared.random)
         if isinstance(step, TryNext) and step.is_retry and not is_paid:
-            shared.budget = shared.budget.after_retry(now_s)
+            self._pay()
+        if isinstance(step, GiveUp) and self._calls.full and not self._notes.attempts:
+            return msgspec.structs.replace(step, error=DeploymentsFull(self._calls.full))
         return step
 
-    async def _note_unless_final(self, step: Step) -> None:
-        """The last failure is told by the request's end, unless that tells an earlier one, or its provider bills it."""
-        fact, running = self._unnoted, self._running
-        if isinstance(step, GiveUp):
-            running.gave_up = step
-            running.attempts = len(self._attempts)
-            is_told = bool(self._attempts) and step.error is self._attempts[-1].error
-            if is_told and not (fact and fact.cost_nanos):
-                return
-        self._unnoted = None
-        if fact is not None:
-            await self._desk.note(fact)
+    def _now(self, unavailable: frozenset[str] = frozenset(), *, is_paid: bool = False) -> Now:
+        now_s = self._shared.now_s()
+        return Now(now_s, is_paid or self._shared.budget.allows(now_s), unavailable, self._hopeless)
 
-    def _fall_back(self, model: str) -> None:
+    def _pay(self) -> bool:
+        """Whether the retry budget bore it."""
+        shared, now_s = self._shared, self._shared.now_s()
+        if not shared.budget.allows(now_s):
+            return False
+        shared.budget = shared.budget.after_retry(now_s)
+        return True
+
+    async def _fall_back(self, model: str) -> None:
         try:
             plan = self._shared.fallbacks.ordered(model, self._ask)
         except InvalidInput:
@@ -182,29 +213,44 @@ class RoutedCall:
             return
         found = {candidate.deployment: candidate for candidate in plan.candidates}
         self._candidates.update(found)
+        self._calls.full = soonest(self._calls.full, plan.full)
+        if not await self._may_be(model, tuple(found)):
+            found = {}
         self._plan = self._plan.fallen_back(plan.after(self._plan.route), tuple(found), too_long=plan.too_long)
 
-    async def _ready(self, candidate: Candidate) -> PreparedCall | None:
-        """None, and an attempt more, when it costs more than the credit bears or cannot do what is asked."""
+    async def _may_be(self, name: str, candidates: Sequence[str]) -> bool:
+        """Whether the caller's own limits let the request fall back to this name. It is held there until its end."""
+        if not candidates:
+            return True
+        running, found = self._running, [self._candidates[candidate] for candidate in candidates]
+        held = await self._shared.limits.of_fallback(running.command, name, found)
+        if held is None:
+            return False
+        running.held = (*running.held, held)
+        return True
+
+    async def _ready(self, candidate: Candidate, needed_nanos: int) -> PreparedCall | AggregatorError:
+        """What speaks against it, when the credit does not bear that much, or it cannot do what is asked."""
         try:
-            await self._afford(candidate)
+            await self._afford(needed_nanos)
             return self._prepare(candidate)
         except Exception as error:
-            self._count(candidate, _told(error, candidate.provider))
-            return None
+            return _told(error, candidate.provider)
 
-    async def _afford(self, candidate: Candidate) -> None:
+    async def _afford(self, needed_nanos: int) -> None:
         """Raises CreditExhausted, or Unavailable when the ledger does not answer."""
-        running, desk = self._running, self._desk
-        needed = running.command.ceiling_nanos(candidate, desk.unpriced_nanos)
-        missing = needed - running.held_nanos
+        running = self._running
+        missing = needed_nanos - running.held_nanos
         if missing <= 0:
             return
-        more = await desk.leases.reserve(running.command.account_id, missing)
+        more = await self._desk.leases.reserve(running.command.account_id, missing)
         if more.holding is not running.reservation.holding:
             more.release(0)
-            raise CreditExhausted(needed, running.held_nanos)
+            raise CreditExhausted(needed_nanos, running.held_nanos)
         running.more = (*running.more, more)
+
+    def _ceiling_nanos(self, candidate: Candidate) -> int:
+        return self._running.command.ceiling_nanos(candidate, self._desk.unpriced_nanos)
 
     def _prepare(self, candidate: Candidate) -> PreparedCall:
         """A call is sent once: the next one to the same deployment is another."""
@@ -213,48 +259,30 @@ class RoutedCall:
             return first[1]
         return self._desk.providers[candidate.connection].prepare(self._running.command.call_of(candidate))
 
-    def _started(self, candidate: Candidate, prepared: PreparedCall, permit: Permit, timeout_s: float) -> _Call:
-        running, now_s = self._running, self._shared.now_s()
-        running.candidate = candidate
-        running.ceiling_nanos = running.command.ceiling_nanos(candidate, self._desk.unpriced_nanos)
-        running.attempts = len(self._attempts) + 1
-        running.asked = True
-        self._prepared = prepared
-        self._shared.views.began(candidate.deployment)
-        return _Call(candidate, prepared, permit, min(timeout_s, self._plan.deadline_s - now_s), now_s)
+    def _started(self, candidate: Candidate, prepared: PreparedCall, leave: Leave, timeout_s: float) -> Call:
+        left_s = self._plan.deadline_s - self._shared.now_s()
+        call = self._calls.began(candidate, prepared, leave, min(timeout_s, left_s))
+        self._notes.note_last()
+        self._running.attempts = len(self._notes.attempts) + len(self._calls)
+        self._running.asked = True
+        self._follow(self._calls.first)
+        return call
+
+    def _follow(self, call: Call) -> None:
+        """From now on the request is this call's."""
+        self._running.candidate = call.candidate
+        self._running.ceiling_nanos = self._ceiling_nanos(call.candidate)
+        self._running.prepared = call.prepared
 
     # How it ended.
 
-    def _failed(self, call: _Call, failure: Exception) -> None:
+    def _failed(self, call: Call, failure: Exception) -> None:
         error = _told(failure, call.candidate.provider)
-        duration_s = self._shared.now_s() - call.began_s
-        self._over(call, error)
-        self._count(call.candidate, error)
-        if self._unnoted is not None:
-            self._unnoted = request_facts.billed(self._unnoted, call.candidate, call.usage, duration_s)
-        self._running.asked = False
-
-    def _count(self, candidate: Candidate, error: AggregatorError) -> None:
-        self._attempts.append(Attempt(self._plan.route.name, candidate.deployment, error))
-        number, at = len(self._attempts), self._desk.clock()
-        self._running.attempts = number
-        self._unnoted = request_facts.attempted(self._running, candidate, number, error, at)
-
-    def _over(self, call: _Call, error: AggregatorError | None) -> None:
-        """`error` None: it answered, be it that nobody read it to its end."""
-        shared, name = self._shared, call.candidate.deployment
-        duration_s = shared.now_s() - call.began_s
-        first_s = None if call.first_s is None else call.first_s - call.began_s
-        shared.views.ended(name)
-        if error is None or isinstance(error, ProviderTimeout):
-            first_ms = None if first_s is None else first_s * 1000
-            shared.views.observe(name, duration_ms=duration_s * 1000, first_token_ms=first_ms)
-        shared.breakers.ended(call.permit, error, duration_s if first_s is None else first_s)
-
-    def _left(self, call: _Call) -> None:
-        """Nobody waited for anything of it."""
-        self._shared.views.ended(call.candidate.deployment)
-        self._shared.breakers.given_up(call.permit)
+        self._calls.ended(call, error)
+        self._notes.failed(self._plan.route.name, call, error)
+        self._running.asked = bool(self._calls)
+        if self._calls:
+            self._follow(self._calls.first)
 
 
 def _told(error: Exception, provider: str) -> AggregatorError:
@@ -263,14 +291,3 @@ def _told(error: Exception, provider: str) -> AggregatorError:
     if isinstance(error, TimeoutError):
         return ProviderTimeout(provider, "The provider did not answer in the time that its route allows.")
     return broken(error, provider)
-
-
-def _joined(held: ReplyPiece, piece: ReplyPiece) -> ReplyPiece:
-    return ReplyPiece(
-        held.data + piece.data,
-        held.output_chars + piece.output_chars,
-        piece.model or held.model,
-        piece.finish_reason or held.finish_reason,
-        piece.usage or held.usage,
-        held.closing + piece.closing,
-    )

@@ -9,6 +9,7 @@ import structlog
 
 from commands.credit_leases import CreditLeases
 from commands.deployment_views import DeploymentViews
+from commands.route_limits import RouteLimits
 from commands.route_plan import Fallbacks
 from domain.breakers import Breakers
 from domain.errors import ProviderBroken
@@ -27,6 +28,7 @@ class Failover:
     budget: RetryBudget
     views: DeploymentViews
     fallbacks: Fallbacks
+    limits: RouteLimits
     now_s: Callable[[], float]
     random: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -34,14 +36,15 @@ class Failover:
 
 @dataclass(frozen=True)
 class Desk:
-    """What an attempt needs beside that. `note` records one, in order with what is recorded later, without waiting."""
+    """What an attempt needs beside that. `note` records one without waiting: it has its place in the log's queue after
+    one turn of the event loop."""
 
     failover: Failover
     providers: Mapping[str, Provider]
     leases: CreditLeases
     clock: Callable[[], datetime]
     unpriced_nanos: int
-    note: Callable[[RequestAttempted], Awaitable[None]]
+    note: Callable[[RequestAttempted], None]
 
 
 def broken(error: Exception, provider: str) -> ProviderBroken:

@@ -16,6 +16,7 @@ from domain.errors import (
     InvalidInput,
     ProviderError,
     ProviderRefused,
+    RateLimited,
     Unavailable,
     UnsupportedParameter,
 )
@@ -41,6 +42,7 @@ _KINDS: Mapping[type[AggregatorError], str] = {
     UnsupportedParameter: "unsupported",
     InvalidInput: "invalid",
     Unavailable: "unavailable",
+    RateLimited: "rate_limited",
 }
 
 
@@ -76,21 +78,49 @@ def attempted(
 ) -> RequestAttempted:
     """Of a call that was not even made; `billed` adds what a call that was made left behind."""
     return RequestAttempted(
-        **_identity(running.command, running.reservation.lease_id, candidate),
-        at=at,
-        number=number,
-        deployment=candidate.deployment,
-        upstream_model=candidate.upstream_model,
+        **_attempt(running, candidate, number, at),
         error_kind=kind_of(error),
         message=provider_words.message(str(error)),
         upstream_status=error.status if isinstance(error, ProviderRefused) else None,
     )
 
 
+def hedged(running: Running, candidate: Candidate, number: int, at: datetime) -> RequestAttempted:
+    """Of a call that was given up for another: its provider may bill its input, unless `billed` knows better."""
+    tokens = Tokens(input=running.command.call.input_estimate)
+    return RequestAttempted(
+        **_attempt(running, candidate, number, at),
+        error_kind="hedged",
+        message="Two calls ran side by side, and this one was given up.",
+        tokens=tokens,
+        cost_nanos=_billed_nanos(candidate, tokens),
+        evidence="estimated",
+    )
+
+
+def _attempt(running: Running, candidate: Candidate, number: int, at: datetime) -> dict[str, Any]:
+    return {
+        **_identity(running.command, running.reservation.lease_id, candidate),
+        "at": at,
+        "number": number,
+        "deployment": candidate.deployment,
+        "upstream_model": candidate.upstream_model,
+    }
+
+
 def billed(fact: RequestAttempted, candidate: Candidate, usage: Usage | None, duration_s: float) -> RequestAttempted:
-    tokens = usage.tokens if usage else Tokens()
-    cost = cost_nanos(tokens, candidate.price.rates) if candidate.price else 0
-    return msgspec.structs.replace(fact, tokens=tokens, cost_nanos=cost, duration_ms=round(duration_s * 1000))
+    """With what its provider reported, if it did."""
+    duration_ms = round(duration_s * 1000)
+    if usage is None:
+        return msgspec.structs.replace(fact, duration_ms=duration_ms)
+    cost = _billed_nanos(candidate, usage.tokens)
+    return msgspec.structs.replace(
+        fact, tokens=usage.tokens, cost_nanos=cost, duration_ms=duration_ms, evidence="reported"
+    )
+
+
+def _billed_nanos(candidate: Candidate, tokens: Tokens) -> int:
+    return cost_nanos(tokens, candidate.price.rates) if candidate.price else 0
 
 
 def kind_of(error: AggregatorError) -> str:
@@ -212,4 +242,5 @@ def _dimensions(running: Running, at: datetime) -> dict[str, Any]:
         "client_gone": running.client_gone,
         "attempts": running.attempts,
         "deployment": running.candidate.deployment,
+        "hedged": running.hedged,
     }

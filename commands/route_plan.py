@@ -7,6 +7,7 @@ import msgspec
 
 from domain.catalog import Model
 from domain.deployment import Route
+from domain.limits import Verdict
 from domain.pricing import Price
 from domain.routing import Choice
 from domain.upstream import Endpoint
@@ -54,12 +55,14 @@ class RouteAsk(msgspec.Struct, frozen=True, kw_only=True):
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     """`trail` is the asked route and those fallen back to since, because nobody there could take the request at all;
     `candidates` are of its last one, `choice` of the last that had to choose. A plain model is asked once, by nobody
-    else."""
+    else. `full`: of the deployments that were left out because they have all that their providers grant, what is said
+    of the one that is free again first."""
 
     ask: RouteAsk
     trail: tuple[Route, ...]
     candidates: tuple[Candidate, ...]
     choice: Choice | None = None
+    full: Verdict | None = None
 
     @property
     def is_plain(self) -> bool:

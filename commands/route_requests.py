@@ -1,19 +1,21 @@
 """From the name a client asks for to those who may answer, in order: the deployments of a route, or the one model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
 
 from commands.deployment_views import DeploymentViews
+from commands.route_limits import RouteLimits, soonest
 from commands.route_plan import Candidate, RouteAsk, RoutePlan
 from domain.breakers import Breakers
 from domain.catalog import Model
 from domain.deployment import Deployment, Route
-from domain.errors import InvalidInput
+from domain.errors import DeploymentsFull, InvalidInput
 from domain.failover import FallBackTo, GiveUp, Now, Plan, next_step
+from domain.limits import Verdict
 from domain.pricing import Price, Tokens, cost_nanos
-from domain.routing import CandidateView, Choice, RoutingInput, order
+from domain.routing import FULL, CandidateView, Choice, RoutingInput, order
 from domain.upstream import Endpoint
 
 
@@ -45,6 +47,7 @@ class RouteBook:
         serves: Callable[[str], bool],
         breakers: Breakers,
         views: DeploymentViews,
+        limits: RouteLimits,
         random: Callable[[], float],
     ) -> None:
         self._directory = directory
@@ -52,13 +55,15 @@ class RouteBook:
         self._serves = serves
         self._breakers = breakers
         self._views = views
+        self._limits = limits
         self._random = random
         self._turns: dict[str, int] = {}
 
     def plan(self, name: str, ask: RouteAsk) -> RoutePlan:
         """With candidates: of the route, or of the first of its fallbacks that has some.
 
-        Raises ModelNotFound, InvalidInput (too long for all), and Unavailable when nobody can take it now.
+        Raises ModelNotFound, InvalidInput (too long for all), DeploymentsFull when somebody could take it but for the
+        limits, and Unavailable when nobody can now.
         """
         plan = self.ordered(name, ask)
         hopeless: set[str] = set()
@@ -66,7 +71,7 @@ class RouteBook:
             start = Plan(plan.trail, (), 0.0, plan.too_long)
             step = next_step(start, (), Now(0.0, hopeless=frozenset(hopeless)), self._random)
             if isinstance(step, GiveUp):
-                raise step.error
+                raise DeploymentsFull(plan.full) if plan.full else step.error
             assert isinstance(step, FallBackTo), "there is nobody to try"
             try:
                 other = self.ordered(step.model, ask)
@@ -78,6 +83,7 @@ class RouteBook:
                 trail=(*plan.trail, other.after(plan.trail[-1])),
                 candidates=other.candidates,
                 choice=other.choice or plan.choice,
+                full=soonest(plan.full, other.full),
             )
         return plan
 
@@ -87,12 +93,14 @@ class RouteBook:
         if route is None:
             return self._plain(name, ask)
         found = self._candidates(route, ask)
-        choice = self._choice(route, found, ask)
+        full = self._full(found)
+        choice = self._choice(route, found, full, ask)
         return RoutePlan(
             ask=ask,
             trail=(route,),
             candidates=tuple([found[each][0] for each in choice.order]),
             choice=choice,
+            full=soonest(*[full[each.name] for each in choice.considered if each.skipped is FULL]),
         )
 
     def _plain(self, name: str, ask: RouteAsk) -> RoutePlan:
@@ -119,15 +127,31 @@ class RouteBook:
             )
         return found
 
-    def _choice(self, route: Route, found: Mapping[str, tuple[Candidate, Deployment]], ask: RouteAsk) -> Choice:
-        views = [self._view(route, candidate, deployment, ask) for candidate, deployment in found.values()]
+    def _full(self, found: Mapping[str, tuple[Candidate, Deployment]]) -> dict[str, Verdict]:
+        """Those that would be refused, with what speaks against them."""
+        full: dict[str, Verdict] = {}
+        for name, (_, deployment) in found.items():
+            refusal = self._limits.full(deployment, self._views.in_flight(name))
+            if refusal is not None:
+                full[name] = refusal
+        return full
+
+    def _choice(
+        self, route: Route, found: Mapping[str, tuple[Candidate, Deployment]], full: Collection[str], ask: RouteAsk
+    ) -> Choice:
+        views = [
+            self._view(route, candidate, deployment, ask, full=name in full)
+            for name, (candidate, deployment) in found.items()
+        ]
         sticky_key = {"key": ask.key, "user": ask.user, None: ""}[route.sticky_by]
         request = RoutingInput(
             needs=ask.needs, context_tokens=ask.context_tokens, sticky_key=sticky_key, turn=self._turn(route)
         )
         return order(route, views, request, self._random)
 
-    def _view(self, route: Route, candidate: Candidate, deployment: Deployment, ask: RouteAsk) -> CandidateView:
+    def _view(
+        self, route: Route, candidate: Candidate, deployment: Deployment, ask: RouteAsk, *, full: bool
+    ) -> CandidateView:
         model, name = candidate.model, candidate.deployment
         by_latency, by_cost = route.strategy == "least_latency", route.strategy == "cheapest"
         return CandidateView(
@@ -136,7 +160,7 @@ class RouteBook:
             priority=deployment.priority,
             phase=self._breakers.phase(name),
             in_flight=self._views.in_flight(name),
-            concurrent=deployment.limits.concurrent,
+            full=full,
             latency_ms=self._views.latency_ms(name, stream=ask.stream) if by_latency else None,
             cost_nanos=_cost_nanos(candidate, ask) if by_cost else None,
             context_length=model.context_length,

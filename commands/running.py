@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from commands.credit_leases import Reservation
+from commands.holds import Held
 from commands.route_plan import Candidate, RoutePlan
 from domain.catalog import Model
 from domain.errors import ProviderError
@@ -73,9 +74,10 @@ class AnswerRequest(msgspec.Struct, frozen=True):
 class Running(msgspec.Struct):
     """An admitted request until its end. The caller sets `client_gone` when nobody reads the answer any more.
 
-    `candidate` is who is called, or was last, and `attempts` how many calls there were up to that one. `asked`: a
-    provider works for it now. `ceiling_nanos` is the most that it may cost at the candidate, and `more` what was
-    reserved since its admission.
+    `candidate` is who is called, or was last, by the call `prepared`, and `attempts` how many calls there were up to
+    that one. `asked`: a provider works for it now; `hedged`: for a while two did. `ceiling_nanos` is the most that it
+    may cost at the candidate, `more` what was reserved since its admission, and `held` its places within the limits of
+    what it fell back to.
     """
 
     command: AnswerRequest
@@ -92,8 +94,10 @@ class Running(msgspec.Struct):
     end_position: int = 0
     attempts: int = 1
     asked: bool = True
+    hedged: bool = False
     gave_up: GiveUp | None = None
     more: tuple[Reservation, ...] = ()
+    held: tuple[Held, ...] = ()
 
     @property
     def held_nanos(self) -> int:
@@ -105,6 +109,8 @@ class Running(msgspec.Struct):
         self.reservation.release(spent_nanos)
         for each in self.more:
             each.release(0)
+        for held in self.held:
+            held.ended(self.end.tokens.total if self.end else 0, spent_nanos)
 
     def forbids_repeat(self, error: Exception) -> bool:
         """Whether a client that is told this error must not ask again by itself: something was, or may be, paid for."""

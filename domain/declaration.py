@@ -74,8 +74,8 @@ def check_declaration(
         check_routing(whole.deployments, [each.route for each in whole.routes], models)
         for deployment in declared.deployments:
             _check_deployment(deployment, providers)
-        for each in declared.routes:
-            _check_cache(each)
+        for each in whole.routes:
+            _check_cache(each, whole, models)
         targets = {*models, *whole.names["routes"]}
         for limits in whole.limits:
             _check_limits(limits, targets)
@@ -89,6 +89,8 @@ def models_named(declared: Declaration) -> set[str]:
     for each in declared.routes:
         route = each.route
         named |= {*route.fallback_models, *route.context_fallbacks, *route.content_fallbacks}
+        if each.cache is not None and each.cache.semantic is not None:
+            named.add(each.cache.semantic.embedding_model)
     return named | {limits.subject for limits in declared.limits if limits.scope == "model" and limits.subject != EACH}
 
 
@@ -130,10 +132,25 @@ def is_this_machine(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _check_cache(each: CatalogRoute) -> None:
-    if each.cache is not None and each.cache.semantic is not None:
-        place = f"routes[{each.route.name}].cache.semantic"
-        raise _invalid(place, "answers are given again to the same question only, not to similar ones; leave it out.")
+def _check_cache(each: CatalogRoute, whole: Declaration, models: Mapping[str, Kind]) -> None:
+    if each.cache is None or each.cache.semantic is None:
+        return
+    name = each.cache.semantic.embedding_model
+    place = f"routes[{each.route.name}].cache.semantic.embedding_model"
+    kinds = _kinds_behind(name, whole, models)
+    if not kinds:
+        raise _invalid(place, f"{name!r} is neither a model nor a route; name one that makes embeddings.")
+    if kinds != {"embedding"}:
+        raise _invalid(place, f"{name!r} makes no embeddings; name a model of kind 'embedding', or a route to one.")
+
+
+def _kinds_behind(name: str, whole: Declaration, models: Mapping[str, Kind]) -> set[Kind]:
+    """Of the models that a route, or else the one model of this name, leads to."""
+    route = next((each.route for each in whole.routes if each.route.name == name), None)
+    if route is None:
+        return {models[name]} if name in models else set()
+    model_of = {deployment.name: deployment.model for deployment in whole.deployments}
+    return {models[model_of[deployment]] for deployment in route.deployments}
 
 
 def _check_limits(limits: LimitsSet, models_and_routes: Collection[str]) -> None:

@@ -60,7 +60,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input that is too long, for content that was refused.
 
     `attempts_max` counts the calls for this route alone; `total_timeout_s` bounds the whole request, fallbacks and
-    waiting included. `hedge_after_s`: a second call beside one that has given nothing for so long.
+    waiting included. `hedge_after_s`: once a request, a call that has given nothing for so long gets another one beside
+    it; the first to give something answers, the other is given up, and what it costs is not the client's.
     `retry_unknown`: whether a call that may have been billed (it was sent, and no end was seen) may be answered by
     another deployment; the client pays for the one answer only. The asked route's word holds for its fallbacks too.
     """

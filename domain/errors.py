@@ -19,7 +19,8 @@ AggregatorError
 │   └── ConcurrentWrite       another writer was first; reload and decide again
 ├── CreditExhausted           less credit available than the request may cost
 ├── RateLimited               a limit of the caller's is used up
-│   └── BudgetExhausted       it is one on spend
+│   ├── BudgetExhausted       it is one on spend
+│   └── DeploymentsFull       not the caller's: every deployment has all that its provider grants
 ├── StaleCursor               usage was settled further than the proposal knew
 ├── LeaseStillHeld            a lease may not be expired before its time
 ├── Busy                      a bounded queue is full; try again
@@ -176,6 +177,22 @@ class BudgetExhausted(RateLimited):
         return (
             f"This request may cost more than is left of the {limit} USD that this {verdict.binding.scope} may spend a "
             f"{verdict.binding.window}; ask for less output (max_completion_tokens), or wait for the next one."
+        )
+
+
+class DeploymentsFull(RateLimited):
+    """The verdict is the one of the deployment that is free again first. Without `states`: they count other accounts'
+    traffic, too."""
+
+    def _said(self, verdict: Verdict) -> str:
+        if verdict.retry_after_s is None:
+            return (
+                "This request may use more tokens than any deployment of this model takes in a minute; "
+                "ask for less output (max_completion_tokens), or for another model."
+            )
+        return (
+            "Every deployment of this model has as much to do as its provider allows. "
+            f"Try again in {verdict.retry_after_s} s."
         )
 
 

@@ -145,19 +145,18 @@ def next_step(plan: Plan, attempts: Sequence[Attempt], now: Now, random: Random)
     return _give_up(attempts, _why_nobody(plan, attempts, in_time=here is None), too_long=plan.too_long)
 
 
-def hedge(plan: Plan, attempts: Sequence[Attempt], running: str, now: Now, *, delivered: bool) -> TryNext | None:
-    """A second call beside `running`, if the route wants one and nothing has come yet. Ask again when `after_s` is
-    over, and only once a request: two calls run at most, and the loser is cancelled and recorded."""
-    after_s = plan.route.hedge_after_s
-    if after_s is None or delivered or not now.retry_allowed or len(attempts) + 1 >= MOST_CALLS:
+def hedge(plan: Plan, attempts: Sequence[Attempt], running: str, now: Now) -> TryNext | None:
+    """A second call beside `running`, of which nothing has come for as long as the route waits. To be made once a
+    request: two calls run at most, and the one that is not first is given up."""
+    if plan.route.hedge_after_s is None or not now.retry_allowed or len(attempts) + 1 >= MOST_CALLS:
         return None
     if not plan.trail[0].retry_unknown or _calls_here(plan, attempts) + 1 >= plan.route.attempts_max:
         return None
-    left_s = plan.deadline_s - now.now_s - after_s
+    left_s = plan.deadline_s - now.now_s
     other = next((name for name in _untried(plan, attempts, now) if name != running), None)
     if other is None or left_s < LEAST_TIME_S:
         return None
-    return TryNext(other, after_s, min(plan.route.attempt_timeout_s, left_s), is_retry=True)
+    return TryNext(other, 0.0, min(plan.route.attempt_timeout_s, left_s), is_retry=True)
 
 
 def _is_final(plan: Plan, attempts: Sequence[Attempt]) -> Why | None:

@@ -11,13 +11,15 @@ limit. Days and months are UTC's.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
 from domain.ids import RequestId
 
 Scope = Literal["key", "account", "model", "plan"]
+"""Whose use an operator may limit."""
+RuleScope: TypeAlias = Scope | Literal["deployment"]
 Kind = Literal["requests", "tokens", "concurrent", "spend"]
 Window = Literal["minute", "day", "month", "none"]
 
@@ -45,7 +47,7 @@ class Rule(msgspec.Struct, frozen=True):
     Raises ValueError when it makes no sense.
     """
 
-    scope: Scope
+    scope: RuleScope
     subject: str
     kind: Kind
     window: Window
@@ -56,6 +58,8 @@ class Rule(msgspec.Struct, frozen=True):
             raise ValueError(f"{self.kind} limits have no window {self.window!r}")
         if self.kind == "spend" and self.window == "minute":
             raise ValueError("spend is limited by day or month")
+        if self.kind == "spend" and self.scope == "deployment":
+            raise ValueError("spend is an account's, and no deployment's")
         if not 0 <= self.limit <= MAX_AMOUNT:
             raise ValueError(f"a limit is between 0 and {MAX_AMOUNT}, not {self.limit}")
 

@@ -179,15 +179,11 @@ class LogFeed(Protocol):
 
     @property
     def waiting(self) -> bool:
-        """Whether `take` would answer at once."""
+        """Whether there was more than the last `take` could hold."""
         ...
 
     async def take(self, timeout_s: float) -> list[LogMessage]:
         """All that wait, up to what one transaction should hold; nothing after the timeout."""
-        ...
-
-    async def done(self, position: int) -> None:
-        """Messages up to here are dealt with: the log may send on."""
         ...
 
 

@@ -49,9 +49,11 @@ class RequestAdmitted(RequestFact, frozen=True, kw_only=True, tag="request.admit
 
 
 class RequestAttempted(RequestFact, frozen=True, kw_only=True, tag="request.attempted.v1", omit_defaults=True):
-    """A call that ended badly, or could not be made, and was followed by another. `number` counts from 1.
+    """A call that ended badly, could not be made, or was given up for another (`error_kind` `hedged`), and did not
+    answer the request. `number` counts from 1, as they ended.
 
-    `cost_nanos` is what the provider bills by its own report of `tokens`: known, and charged to nobody.
+    `cost_nanos` is what the provider bills for `tokens`, and is charged to nobody. `evidence` `reported`: by its own
+    report, so 0 where there was none. `estimated`: it was cut short and may bill its input.
     """
 
     number: int
@@ -63,11 +65,13 @@ class RequestAttempted(RequestFact, frozen=True, kw_only=True, tag="request.atte
     tokens: Tokens = Tokens()
     cost_nanos: int = 0
     duration_ms: int = 0
+    evidence: Evidence = "reported"
 
 
 class RequestEnd(RequestFact, frozen=True, kw_only=True, omit_defaults=True):
     """`cost_nanos` is what the account is charged. `usage` is the provider's own object, verbatim. `attempts` counts
-    calls, the last one too; `deployment` is who was called last, empty for a plain model."""
+    calls, the last one too; `deployment` is who was called last, empty for a plain model. `hedged`: two of the calls
+    ran side by side."""
 
     cost_nanos: int
     evidence: Evidence
@@ -79,6 +83,7 @@ class RequestEnd(RequestFact, frozen=True, kw_only=True, omit_defaults=True):
     client_gone: bool = False
     attempts: int = 1
     deployment: str = ""
+    hedged: bool = False
 
 
 class RequestCompleted(RequestEnd, frozen=True, kw_only=True, tag="request.completed.v1", omit_defaults=True):

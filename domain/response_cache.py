@@ -89,7 +89,8 @@ def _wants_usage(members: Mapping[str, msgspec.Raw]) -> bool:
 
 class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer as its first asker got it, ids and all: `body` is what to send, or the server-sent events of a
-    stream, whose end is `closing`. `usage` is the provider's own object, JSON, verbatim (`null`: none)."""
+    stream, whose end is `closing`. `usage` is the provider's own object, JSON, verbatim (`null`: none). `similarity`
+    says of an answer to another question how near that one is."""
 
     endpoint: Endpoint
     model: str
@@ -102,6 +103,7 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     tokens: Tokens = Tokens()
     usage: bytes = b"null"
+    similarity: float | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -168,6 +170,11 @@ class StreamTape:
 
 class ResponseCache(Protocol):
     """Reading and keeping never fail and take at most 50 ms: what cannot be read in time is a miss."""
+
+    @property
+    def is_asked(self) -> bool:
+        """False for a while after it has stopped answering: all is a miss then."""
+        ...
 
     async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None: ...
 

@@ -22,16 +22,16 @@ _SPARED: dict[Phase, str] = {"open": "breaker open", "throttled": "throttled", "
 
 
 class CandidateView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is known of a deployment now. `latency_ms` and `cost_nanos` (of this request's estimate) are None when not
-    known, `concurrent` None without a limit. `capabilities` None: nothing is known of them, so nothing is ruled out.
-    `context_length` 0: not known."""
+    """What is known of a deployment now. `full`: it has all that its provider grants it. `latency_ms` and `cost_nanos`
+    (of this request's estimate) are None when not known. `capabilities` None: nothing is known of them, so nothing is
+    ruled out. `context_length` 0: not known."""
 
     name: str
     weight: int = 1
     priority: int = 0
     phase: Phase = "closed"
     in_flight: int = 0
-    concurrent: int | None = None
+    full: bool = False
     latency_ms: float | None = None
     cost_nanos: int | None = None
     context_length: int = 0
@@ -103,6 +103,7 @@ def order(route: Route, candidates: Sequence[CandidateView], request: RoutingInp
 
 
 _TOO_LONG = "input too long"
+FULL = "full"
 
 
 def _unfit(candidate: CandidateView, request: RoutingInput) -> str:
@@ -115,9 +116,7 @@ def _unfit(candidate: CandidateView, request: RoutingInput) -> str:
         return _TOO_LONG
     if candidate.phase in _SPARED:
         return _SPARED[candidate.phase]
-    if candidate.concurrent is not None and candidate.in_flight >= candidate.concurrent:
-        return "full"
-    return ""
+    return FULL if candidate.full else ""
 
 
 def _race(candidate: CandidateView, random: Random) -> float:

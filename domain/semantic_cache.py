@@ -52,7 +52,7 @@ def split_question(asked: Sequence[object]) -> SemanticQuestion | None:
     if not all(_is_text(turn) for turn in turns) or turns[-1]["role"] != "user":
         return None
     text = _text_of(turns[-1]["content"])
-    if not text.strip() or len(text) > LONGEST_TEXT:
+    if not text.strip() or len(text) > LONGEST_TEXT or not _can_be_sent(text):
         return None
     last = {name: value for name, value in turns[-1].items() if name != "content"}
     return SemanticQuestion(text, [endpoint, *others, {**counted, "messages": [*turns[:-1], last]}])
@@ -73,9 +73,18 @@ def _text_of(content: Any) -> str:
     return content if isinstance(content, str) else "\n".join(part["text"] for part in content)
 
 
+def _can_be_sent(text: str) -> bool:
+    """Half of a surrogate pair, which JSON can escape, is in no encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class SemanticPlace(msgspec.Struct, frozen=True):
     """Texts are compared within one place only. `rest_digest` has the endpoint, the model and all options in it;
-    `scope` is an account's id or `SHARED`."""
+    `scope` is an account's id or `SHARED`; `embedding_model` is the one that made the vectors."""
 
     scope: str
     rest_digest: str
@@ -105,12 +114,24 @@ def read_vector(body: bytes) -> list[float] | None:
     return vectors[0].embedding if len(vectors) == 1 and is_comparable(vectors[0].embedding) else None
 
 
+class NearQuestion(msgspec.Struct, frozen=True):
+    """`digest` is that of its `CacheKey`; `similarity` the cosine, at most 1."""
+
+    digest: str
+    similarity: float
+
+
 class SemanticIndex(Protocol):
     """Which answers were given to texts like this one. Neither `nearest` nor `add` ever fails or takes more than 50 ms:
-    what cannot be found in time is not there. Digests are those of `CacheKey`."""
+    what cannot be found in time is not there."""
 
-    async def nearest(self, place: SemanticPlace, vector: Sequence[float], threshold: float) -> str | None:
-        """The digest of the most similar question, if it is similar enough."""
+    @property
+    def can_compare(self) -> bool:
+        """Whether it is worth the price of an embedding to ask."""
+        ...
+
+    async def nearest(self, place: SemanticPlace, vector: Sequence[float], threshold: float) -> NearQuestion | None:
+        """The most similar question, if it is similar enough."""
         ...
 
     async def add(self, place: SemanticPlace, vector: Sequence[float], digest: str, ttl_s: int) -> None: ...

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from domain.ids import BUCKETS, bucket_of
 from domain.ports import Connection, Database, Row
 from projections.intake import Batch, Known
@@ -15,6 +17,7 @@ WRITERS_KEPT = timedelta(days=1)
 PRUNE_EVERY = 4096
 CLAIMING_LOCK = 7_210_001
 
+KEY = "projection, stream, bucket_from"
 WHERE_CLAIM = "projection = $1 AND stream = $2 AND bucket_from = $3 AND bucket_to = $4"
 
 
@@ -39,10 +42,6 @@ async def create_missing(database: Database, projections: Sequence[Projection[An
 
 
 LOAD = f"SELECT position FROM checkpoints WHERE {WHERE_CLAIM} AND owner = $5 FOR SHARE"  # noqa: S608  (constants)
-MOVE = f"""
-    UPDATE checkpoints
-    SET position = $5, updated_at = now(), fresh_at = CASE WHEN $6 THEN now() ELSE fresh_at END
-    WHERE {WHERE_CLAIM} AND position = $7 AND owner = $8"""  # noqa: S608
 CUT = f"UPDATE checkpoints SET bucket_to = $5, owner = NULL, owned_until = NULL WHERE {WHERE_CLAIM}"  # noqa: S608
 
 
@@ -78,58 +77,106 @@ async def _load_known(connection: Connection, claim: Claim) -> Known:
     return known
 
 
-async def move(connection: Connection, claim: Claim, old: int, batch: Batch, *, fresh: bool) -> None:
-    """Compare and set. Taken first in a transaction it also locks out a rival until we commit. Raises Fenced."""
-    if not await connection.execute(MOVE, *_claim_args(claim), batch.last, fresh, old, claim.owner):
+class Move(msgspec.Struct, frozen=True):
+    """A claim's step from `old` to the end of its batch."""
+
+    claim: Claim
+    old: int
+    batch: Batch
+
+
+MOVE = """
+    WITH held AS (
+        SELECT kept.projection, kept.bucket_from
+        FROM checkpoints AS kept
+        JOIN unnest($5::text[], $6::integer[], $7::integer[], $8::bigint[])
+            AS told (projection, bucket_from, bucket_to, old) USING (projection, bucket_from, bucket_to)
+        WHERE kept.stream = $1 AND kept.owner = $2 AND kept.position = told.old
+        ORDER BY kept.projection, kept.bucket_from FOR UPDATE OF kept
+    ), moved AS (
+        UPDATE checkpoints AS kept
+        SET position = $3, updated_at = now(), fresh_at = CASE WHEN $4 THEN now() ELSE kept.fresh_at END,
+            owned_until = now() + $20
+        FROM held
+        WHERE kept.projection = held.projection AND kept.stream = $1 AND kept.bucket_from = held.bucket_from
+        RETURNING kept.projection
+    ), outcome AS (
+        SELECT count(*) = cardinality($5) AS all_moved FROM moved
+    ), closed AS (
+        DELETE FROM open_requests AS open
+        USING outcome, unnest($9::text[], $10::text[]) AS gone (projection, request_id)
+        WHERE all_moved AND open.projection = gone.projection AND open.request_id = gone.request_id
+        RETURNING open.request_id
+    ), opened AS (
+        INSERT INTO open_requests (projection, request_id, bucket, position)
+        SELECT come.* FROM outcome, unnest($11::text[], $12::text[], $13::integer[], $14::bigint[]) AS come
+        WHERE all_moved AND (SELECT count(*) FROM closed) >= 0
+    ), noted AS (
+        INSERT INTO writer_positions (projection, bucket_from, source, sequence, seen_at)
+        SELECT seen.*, $19 FROM outcome, unnest($15::text[], $16::integer[], $17::text[], $18::bigint[]) AS seen
+        WHERE all_moved
+        ON CONFLICT (projection, bucket_from, source)
+        DO UPDATE SET sequence = excluded.sequence, seen_at = excluded.seen_at
+    )
+    SELECT all_moved, set_config('synchronous_commit', 'off', true) FROM outcome"""
+
+
+async def move(connection: Connection, moves: Sequence[Move], *, fresh: bool) -> None:
+    """Compare and set, all or none, of claims of one owner whose batches end at the same message. Raises Fenced.
+
+    Taken first in a transaction it also locks out rivals until we commit, in an order that all keep; it extends what
+    it moves. Requests and writers are noted only when every position was as expected; requests are closed before any
+    is opened.
+
+    The commit does not wait for the disk: rows and position lie in one transaction, so a crash of the database takes
+    back both or none, and what it took back is read from the log again (`Worker` looks for a position that went back).
+    """
+    batch = moves[0].batch
+    owner, stream = moves[0].claim.owner, moves[0].claim.stream
+    claims = [(told.claim.projection, told.claim.bucket_from, told.claim.bucket_to, told.old) for told in moves]
+    closed = [(told.claim.projection, ident) for told in moves for ident in told.batch.closed]
+    opened = [
+        (told.claim.projection, ident, bucket_of(account), position)
+        for told in moves
+        for ident, (account, position) in told.batch.opened.items()
+    ]
+    seen = [
+        (told.claim.projection, told.claim.bucket_from, source, sequence)
+        for told in moves
+        for source, sequence in told.batch.writers.items()
+    ]
+    columns = (*_columns(claims, 4), *_columns(closed, 2), *_columns(opened, 4), *_columns(seen, 4))
+    (outcome,) = await connection.fetch(MOVE, stream, owner, batch.last, fresh, *columns, batch.time, OWNED_FOR)
+    if not outcome["all_moved"]:
         raise Fenced
-    await _note_requests(connection, claim, batch)
-    await _note_writers(connection, claim, batch)
+    for told in moves:
+        if told.batch.first // PRUNE_EVERY != told.batch.last // PRUNE_EVERY:
+            await _forget_writers(connection, told)
 
 
-async def _note_requests(connection: Connection, claim: Claim, batch: Batch) -> None:
-    if batch.closed:
-        await connection.execute(
-            "DELETE FROM open_requests WHERE projection = $1 AND request_id = ANY($2::text[])",
-            claim.projection,
-            batch.closed,
-        )
-    if batch.opened:
-        opened = batch.opened.items()
-        rows = [(claim.projection, ident, bucket_of(account), position) for ident, (account, position) in opened]
-        await connection.copy("open_requests", ("projection", "request_id", "bucket", "position"), rows)
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> Sequence[Sequence[object]]:
+    return list(zip(*rows, strict=True)) or [()] * width
 
 
-async def _note_writers(connection: Connection, claim: Claim, batch: Batch) -> None:
-    if batch.writers:
-        await connection.execute(
-            """
-            INSERT INTO writer_positions (projection, bucket_from, source, sequence, seen_at)
-            SELECT $1, $2, source, sequence, $5 FROM unnest($3::text[], $4::bigint[]) AS seen (source, sequence)
-            ON CONFLICT (projection, bucket_from, source)
-            DO UPDATE SET sequence = excluded.sequence, seen_at = excluded.seen_at""",
-            claim.projection,
-            claim.bucket_from,
-            list(batch.writers),
-            list(batch.writers.values()),
-            batch.time,
-        )
-    if batch.first // PRUNE_EVERY != batch.last // PRUNE_EVERY:
-        await connection.execute(
-            "DELETE FROM writer_positions WHERE projection = $1 AND bucket_from = $2 AND seen_at < $3",
-            claim.projection,
-            claim.bucket_from,
-            batch.time - WRITERS_KEPT,
-        )
+async def _forget_writers(connection: Connection, move: Move) -> None:
+    await connection.execute(
+        "DELETE FROM writer_positions WHERE projection = $1 AND bucket_from = $2 AND seen_at < $3",
+        move.claim.projection,
+        move.claim.bucket_from,
+        move.batch.time - WRITERS_KEPT,
+    )
 
 
 async def _confirm_fresh(connection: Connection, worker: str, complete: Mapping[Claim, int]) -> None:
     if complete:
         await connection.execute(
-            """
-            UPDATE checkpoints AS kept SET fresh_at = now()
-            FROM unnest($1::text[], $2::text[], $3::integer[], $4::bigint[]) AS seen (projection, stream, start, at)
-            WHERE kept.projection = seen.projection AND kept.stream = seen.stream AND kept.bucket_from = seen.start
-                AND kept.position = seen.at AND kept.owner = $5""",
+            f"""
+            WITH free AS MATERIALIZED (
+                SELECT {KEY} FROM checkpoints
+                JOIN unnest($1::text[], $2::text[], $3::integer[], $4::bigint[])
+                    AS seen (projection, stream, bucket_from, position) USING ({KEY}, position)
+                WHERE owner = $5 FOR UPDATE OF checkpoints SKIP LOCKED)
+            UPDATE checkpoints SET fresh_at = now() WHERE ({KEY}) IN (SELECT {KEY} FROM free)""",  # noqa: S608
             [claim.projection for claim in complete],
             [claim.stream for claim in complete],
             [claim.bucket_from for claim in complete],
@@ -140,10 +187,11 @@ async def _confirm_fresh(connection: Connection, worker: str, complete: Mapping[
 
 async def claim_share(
     database: Database, worker: str, names: Sequence[str], complete: Mapping[Claim, int] | None = None
-) -> set[Claim]:
-    """Extend what this worker owns, take or give back rows until it has its share; what it owns now.
+) -> dict[Claim, int]:
+    """Extend what this worker owns, take or give back rows until it has its share; what it owns now, and its position.
 
-    `complete` are claims that stand at the end of their stream: what their rows show is all there is.
+    `complete` are claims that stand at the end of their stream: what their rows show is all there is. A row that is
+    just being moved is left alone: its owner keeps it by moving it, and nobody here waits for anybody's rows.
     """
     async with database.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", CLAIMING_LOCK)
@@ -161,39 +209,29 @@ async def claim_share(
             worker,
             names,
         )
-        share = -(-count["rows"] // count["workers"])
-        if count["mine"] > share:
-            await _give_back(connection, worker, names, count["mine"] - share)
-        return {_claim(row, worker) for row in await _extend(connection, worker, names, share)}
+        missing = -(-count["rows"] // count["workers"]) - count["mine"]
+        await connection.execute(GIVE_BACK, worker, names, max(0, -missing))
+        await connection.execute(EXTEND, worker, names, max(0, missing), OWNED_FOR)
+        owned = await connection.fetch(
+            "SELECT * FROM checkpoints WHERE owner = $1 AND projection = ANY($2::text[])", worker, names
+        )
+        return {_claim(row, worker): row["position"] for row in owned}
 
 
-async def _extend(connection: Connection, worker: str, names: Sequence[str], share: int) -> list[Row]:
-    return await connection.fetch(
-        """
-        UPDATE checkpoints SET owner = $1, owned_until = now() + $2
-        WHERE (projection, stream, bucket_from) IN (
-            SELECT projection, stream, bucket_from FROM checkpoints
-            WHERE projection = ANY($3::text[]) AND (owner IS NULL OR owner = $1 OR owned_until < now())
-            ORDER BY owner IS DISTINCT FROM $1, projection, stream, bucket_from LIMIT $4)
-        RETURNING projection, stream, bucket_from, bucket_to""",
-        worker,
-        OWNED_FOR,
-        names,
-        share,
-    )
-
-
-async def _give_back(connection: Connection, worker: str, names: Sequence[str], surplus: int) -> None:
-    await connection.execute(
-        """
-        UPDATE checkpoints SET owner = NULL, owned_until = NULL
-        WHERE (projection, stream, bucket_from) IN (
-            SELECT projection, stream, bucket_from FROM checkpoints WHERE owner = $1 AND projection = ANY($2::text[])
-            ORDER BY projection DESC, stream DESC, bucket_from DESC LIMIT $3)""",
-        worker,
-        names,
-        surplus,
-    )
+GIVE_BACK = f"""
+    WITH free AS MATERIALIZED (
+        SELECT {KEY} FROM checkpoints WHERE owner = $1 AND projection = ANY($2::text[])
+        ORDER BY projection DESC, stream DESC, bucket_from DESC LIMIT $3 FOR UPDATE SKIP LOCKED)
+    UPDATE checkpoints SET owner = NULL, owned_until = NULL WHERE ({KEY}) IN (SELECT {KEY} FROM free)"""  # noqa: S608
+EXTEND = f"""
+    WITH mine AS MATERIALIZED (
+        SELECT {KEY} FROM checkpoints WHERE owner = $1 AND projection = ANY($2::text[]) FOR UPDATE SKIP LOCKED
+    ), taken AS MATERIALIZED (
+        SELECT {KEY} FROM checkpoints
+        WHERE projection = ANY($2::text[]) AND owner IS DISTINCT FROM $1 AND (owner IS NULL OR owned_until < now())
+        ORDER BY {KEY} LIMIT $3 FOR UPDATE SKIP LOCKED)
+    UPDATE checkpoints SET owner = $1, owned_until = now() + $4
+    WHERE ({KEY}) IN (SELECT {KEY} FROM mine UNION ALL SELECT {KEY} FROM taken)"""  # noqa: S608
 
 
 async def release(database: Database, worker: str) -> None:

@@ -1,7 +1,10 @@
-"""The loop that keeps one claim up to date: take what waits, fold it, write rows and position in one transaction.
+"""The loop that keeps claims of one stream up to date: take what waits, fold it, write rows and positions in one
+transaction.
 
-The next messages are decoded and folded while the last ones commit. Any failure drops everything in memory and
-starts again from the checkpoint, so that a row is written exactly once whatever died, and wherever.
+Claims that stand at the same place share all that can be shared, one feed and one commit, and keep what is their own:
+their checkpoint, what they know, and what they park. The next messages are decoded and folded while the last ones
+commit. Any failure drops everything in memory and starts again from the checkpoints, so that a row is written exactly
+once whatever died, and wherever.
 """
 
 import asyncio
@@ -12,11 +15,10 @@ from typing import Any, NoReturn
 import structlog
 
 from domain.errors import Unavailable
-from domain.ports import Connection, Database, FeedBroken, LogFeed, LogMessage, LogReader, RowsRefused
+from domain.ports import Database, FeedBroken, LogFeed, LogMessage, LogReader, RowsRefused
 from projections import checkpoints
-from projections.intake import Batch, Intake, Place
-from projections.parked import park
-from projections.projection import Claim, Projection
+from projections.projection import Claim
+from projections.strand import Refused, Step, Strand
 
 IDLE_CHECK_S = 1.0
 PACE_S = 0.05
@@ -29,74 +31,73 @@ RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 log = structlog.get_logger()
 
 
-class _Refused(Exception):
-    """These events cannot be folded or written; one of them is the cause."""
-
-    def __init__(self, events: Sequence[Any]) -> None:
-        super().__init__()
-        self.events = events
-
-
 class _TrialOver(Exception):
     """Rolls back a trial that went well."""
 
 
 class Folder:
-    """Folds one stream into one projection for one range of buckets."""
+    """Folds one stream into the projections of some claims, all of one owner."""
 
-    def __init__(self, projection: Projection[Any], claim: Claim, database: Database, reader: LogReader) -> None:
-        self._projection = projection
-        self._claim = claim
+    def __init__(
+        self, strands: Sequence[Strand], database: Database, reader: LogReader, *, caught_up: bool = False
+    ) -> None:
+        self._strands = strands
+        self._stream = strands[0].claim.stream
         self._database = database
         self._reader = reader
-        self._poison: dict[Place, str] = {}
-        self._log = log.bind(projection=projection.name, stream=claim.stream, bucket_from=claim.bucket_from)
+        self._log = log.bind(claims=[str(strand.claim) for strand in strands])
         self._paced_until = 0.0
-        self.position = 0
+        self.caught_up = caught_up
+        """Whether it was at the end of the stream at any time."""
         self.complete_at: int | None = None
         """The position at which the stream ended when it was last asked; None while messages come."""
+
+    @property
+    def committed(self) -> dict[Claim, int]:
+        return {strand.claim: strand.committed for strand in self._strands}
 
     async def run(self) -> NoReturn:
         """Until cancelled. Raises Fenced when another owner has taken over."""
         failures = 0
         while True:
-            before = self.position
+            before = self.committed
             try:
                 await self._run_from_checkpoint()
             except checkpoints.Fenced:
                 raise
-            except _Refused as refused:
-                await self._find_poison(refused.events)
+            except Refused as refused:
+                await self._find_poison(refused.strand, refused.events)
             except (FeedBroken, Unavailable) as failure:
-                failures = 0 if self.position > before else failures + 1
+                failures = 0 if self.committed != before else failures + 1
                 self._log.warning("projection_restarts", reason=str(failure) or type(failure).__name__)
                 await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
 
     async def _run_from_checkpoint(self) -> None:
-        position, known = await checkpoints.load(self._database, self._claim)
-        intake = Intake(self._projection, self._claim, known, self._poison)
-        self.position = position
-        async with self._reader.open(self._claim.stream, position) as feed:
-            await self._follow(feed, intake, position)
+        for strand in self._strands:
+            await strand.load(self._database)
+        position = min(strand.position for strand in self._strands)
+        async with self._reader.open(self._stream, position) as feed:
+            await self._follow(feed, position)
 
-    async def _follow(self, feed: LogFeed, intake: Intake, position: int) -> None:
-        """`position` is the last message read, `self.position` the last one committed."""
+    async def _follow(self, feed: LogFeed, position: int) -> None:
+        """`position` is the last message read."""
         committing: asyncio.Task[None] | None = None
         idle = 0
         try:
             while True:
-                await self._pace()
+                _heed_cancellation()
+                if not feed.waiting:
+                    await self._pace()
                 messages = _from(position + 1, await feed.take(IDLE_CHECK_S))
                 if not messages:
                     idle = await self._check_idle(position, idle)
                     continue
                 idle, self.complete_at = 0, None
-                batch = intake.read(messages)
-                rows = self._fold(batch.events)
+                steps = [step for strand in self._strands if (step := strand.read(messages))]
                 if committing:
                     await committing
-                committing = asyncio.create_task(self._commit(feed, position, batch, rows, messages[-1].behind == 0))
-                position = batch.last
+                committing = asyncio.create_task(self._commit(steps, messages[-1]))
+                position = messages[-1].position
                 if not feed.waiting:
                     await committing
                     committing = None
@@ -109,63 +110,59 @@ class Folder:
         await asyncio.sleep(max(0.0, self._paced_until - monotonic()))
         self._paced_until = monotonic() + PACE_S
 
-    def _fold(self, events: Sequence[Any]) -> Any:
-        if not events:
-            return None
-        try:
-            return self._projection.fold(events)
-        except Exception as failure:
-            raise _Refused(events) from failure
+    async def _commit(self, steps: Sequence[Step], last: LogMessage) -> None:
+        if steps:
+            await self._write(steps, fresh=last.behind == 0)
+        self.caught_up = self.caught_up or last.behind == 0
 
-    async def _commit(self, feed: LogFeed, old: int, batch: Batch, rows: Any, fresh: bool) -> None:
+    async def _write(self, steps: Sequence[Step], *, fresh: bool) -> None:
+        step = steps[0]
         try:
             async with self._database.transaction() as connection:
-                await checkpoints.move(connection, self._claim, old, batch, fresh=fresh)
-                if batch.parked:
-                    await park(connection, self._claim, batch.parked)
-                if batch.events:
-                    await self._projection.write(connection, rows)
+                await checkpoints.move(connection, [step.move for step in steps], fresh=fresh)
+                for step in steps:
+                    await step.write(connection)
         except REFUSALS as refused:
-            raise _Refused(batch.events) from refused
-        self.position = batch.last
-        await feed.done(batch.last)
+            raise Refused(step.strand, step.batch.events) from refused
+        for step in steps:
+            step.strand.committed = step.batch.last
 
     async def _check_idle(self, position: int, idle: int) -> int:
         """How many checks in a row found messages that do not come. Raises FeedBroken after too many."""
         try:
-            end = await self._reader.last_position(self._claim.stream)
+            end = await self._reader.last_position(self._stream)
         except Unavailable:
             return 0
         if end <= position:
-            self.complete_at = position
+            self.caught_up, self.complete_at = True, position
             return 0
         if idle + 1 >= STALLED_CHECKS:
             raise FeedBroken(f"stalled at {position}, the stream is at {end}")
         return idle + 1
 
-    async def _find_poison(self, events: Sequence[Any]) -> None:
+    async def _find_poison(self, strand: Strand, events: Sequence[Any]) -> None:
         """The smallest number of events, from the first, that is refused: its last one is the cause."""
-        if not events or (reason := await self._trial(events)) is None:
+        if not events or (reason := await self._trial(strand, events)) is None:
             self._log.warning("projection_restarts", reason="a write was refused and is not any more")
             await asyncio.sleep(RETRY_S[0])
             return
         good, bad = 0, len(events)
         while bad - good > 1:
             middle = (good + bad) // 2
-            if refused := await self._trial(events[:middle]):
+            if refused := await self._trial(strand, events[:middle]):
                 bad, reason = middle, refused
             else:
                 good = middle
         culprit = events[bad - 1]
         place = (culprit.position, 0 if isinstance(culprit, LogMessage) else culprit.index)
-        self._poison[place] = reason
-        self._log.error("event_parked", position=place[0], index=place[1], reason=reason)
+        strand.poison[place] = reason
+        self._log.error("event_parked", claim=str(strand.claim), position=place[0], index=place[1], reason=reason)
 
-    async def _trial(self, events: Sequence[Any]) -> str | None:
+    async def _trial(self, strand: Strand, events: Sequence[Any]) -> str | None:
         """Write and roll back; why it was refused, None when it was not."""
         try:
             async with self._database.transaction() as connection:
-                await self._write_all(connection, events)
+                await strand.projection.write(connection, strand.projection.fold(events))
                 raise _TrialOver
         except _TrialOver:
             return None
@@ -174,8 +171,12 @@ class Folder:
         except Exception as refused:
             return str(refused) or repr(refused)
 
-    async def _write_all(self, connection: Connection, events: Sequence[Any]) -> None:
-        await self._projection.write(connection, self._projection.fold(events))
+
+def _heed_cancellation() -> None:
+    """A library beneath may have swallowed one, as `asyncio.wait_for` of Python 3.11 does when its result has come."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _give_up(committing: asyncio.Task[None]) -> None:

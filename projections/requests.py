@@ -1,4 +1,4 @@
-"""Requests: one row each, from admission to the end that counts, and one for each attempt that failed before it."""
+"""Requests: one row each, from admission to the end that counts, and one for each attempt that did not answer it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,7 +34,7 @@ ADMISSION = (
 )
 ATTEMPT = (
     *("request_id", "number", "account_id", "at", "position", "deployment", "model", "provider", "upstream_model"),
-    *("error_kind", "error_message", "upstream_status", "tokens", "cost_nanos", "duration_ms"),
+    *("error_kind", "error_message", "upstream_status", "tokens", "cost_nanos", "duration_ms", "evidence"),
 )
 END = {
     "status": "text",
@@ -50,6 +50,7 @@ END = {
     "client_gone": "boolean",
     "attempts": "integer",
     "deployment": "text",
+    "hedged": "boolean",
     "finish_reason": "text",
     "error_kind": "text",
     "error_message": "text",
@@ -105,7 +106,7 @@ def _attempt(fact: RequestAttempted, position: int) -> tuple[object, ...]:
     return (
         *(fact.request_id, fact.number, fact.account_id, fact.at, position, fact.deployment, fact.model),
         *(fact.provider, fact.upstream_model, fact.error_kind, fact.message, fact.upstream_status),
-        *(fact.tokens, fact.cost_nanos, fact.duration_ms),
+        *(fact.tokens, fact.cost_nanos, fact.duration_ms, fact.evidence),
     )
 
 
@@ -124,6 +125,7 @@ def _end(fact: RequestEnded, position: int) -> tuple[object, ...]:
         fact.client_gone,
         fact.attempts,
         fact.deployment or None,
+        fact.hedged,
         *_outcome(fact),
     )
 
@@ -167,7 +169,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     """`upstream_model` is what was asked of the provider, `served_model` what it said it used. `usage` is its own.
 
     Of a request to a `route`: `choice` says why who was first (domain.routing.Choice), `deployment` is who was last.
-    `attempts` counts calls. None in what was recorded before routes were.
+    `attempts` counts calls; `hedged`: two of them ran side by side. None in what was recorded before these were.
     """
 
     request_id: str
@@ -200,6 +202,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     choice: Any
     attempts: int | None
     deployment: str | None
+    hedged: bool | None
     finish_reason: str | None
     error_kind: str | None
     error_message: str | None
@@ -207,7 +210,8 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that failed and was followed by another. `cost_nanos` is what its provider bills: nobody is charged it."""
+    """A call that failed, or was given up for another. `cost_nanos` is what its provider bills for `tokens`, by its own
+    report or an estimate (`evidence`): nobody is charged it."""
 
     number: int
     at: datetime
@@ -222,6 +226,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Tokens
     cost_nanos: int
     duration_ms: int
+    evidence: str
 
 
 class RequestSearch(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from api.ai_endpoint import AiEndpoint, AiParts
 from api.ai_errors import AnthropicErrors, OpenAIErrors, ResponsesErrors
-from api.ai_routes import CHAT, MESSAGES, RESPONSES
+from api.ai_routes import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES
 from api.answer_cache import AnswerCache
+from api.open_streams import OpenStreams
 from api.rate_limits import RateLimits
 from api.telemetry import RequestTelemetry
 from commands.route_plan import Candidate, RouteAsk, RoutePlan
@@ -31,6 +33,13 @@ ENDPOINTS: dict[Endpoint, tuple[Any, Any]] = {
     "messages": (MESSAGES, AnthropicErrors()),
     "responses": (RESPONSES, ResponsesErrors()),
 }
+"""Those with errors of their own."""
+ROUTES: dict[Endpoint, tuple[Any, Any]] = {
+    **ENDPOINTS,
+    "completions": (COMPLETIONS, OpenAIErrors()),
+    "embeddings": (EMBEDDINGS, OpenAIErrors()),
+}
+"""All that are charged."""
 
 
 class Scripted(Upstream):
@@ -67,7 +76,7 @@ class Client:
 
     def __init__(self, endpoint: Endpoint = "chat.completions", *, stream: bool = True, whole: bool = True) -> None:
         asked = {"model": "sim/echo", **ASKED[endpoint], "stream": stream}
-        self._body: dict[str, Any] = {"type": "http.request", "body": msgspec.json.encode(asked), "more_body": False}
+        self.request_body = msgspec.json.encode(asked)
         self._whole = whole
         self._asked = False
         self.endpoint: Endpoint = endpoint
@@ -81,7 +90,7 @@ class Client:
     async def receive(self) -> dict[str, Any]:
         if not self._asked and self._whole:
             self._asked = True
-            return self._body
+            return {"type": "http.request", "body": self.request_body, "more_body": False}
         await self.hung_up.wait()
         return {"type": "http.disconnect"}
 
@@ -128,35 +137,47 @@ class Gateway:
     """One AI route over a provider that plays a script."""
 
     def __init__(self, provider: Scripted, endpoint: Endpoint = "chat.completions", *, model: str = "sim/echo") -> None:
+        self.provider = provider
         self.house = House(provider)
         self.house.clock.time = datetime.now(UTC)
         self.registry = CollectorRegistry()
         listed = Model(model, "sim", "echo", 8_000, 500)
         alone = Candidate("", listed, PRICE, "sim", "echo", "sim")
-        parts = AiParts(
+        self.parts = AiParts(
             authenticator=cast(Any, SimpleNamespace(admit=self._admit)),
             models=cast(Any, None),
             routes=cast(Any, _Book(alone)),
             answer_request=self.house.handler,
             limits=RateLimits(cast(Any, None), tuple, 0),
-            cache=AnswerCache(cast(Any, None), cast(Any, None), lambda _: None),
+            streams=OpenStreams(100),
+            cache=AnswerCache(cast(Any, None), cast(Any, None), cast(Any, None), lambda _: None),
             telemetry=RequestTelemetry(self.registry),
             new_request_id=lambda: RequestId("req_1"),
         )
-        self.app = AiEndpoint(parts, *ENDPOINTS[endpoint])
+        self.endpoint: Endpoint = endpoint
+        self.app = AiEndpoint(self.parts, *ROUTES[endpoint])
+
+    def replace(self, **parts: Any) -> "Gateway":
+        """The same with other parts of `AiParts`."""
+        self.parts = replace(self.parts, **parts)
+        self.app = AiEndpoint(self.parts, *ROUTES[self.endpoint])
+        return self
 
     async def _admit(self, headers: object) -> Any:
         return SimpleNamespace(account_id=ACCOUNT, key_id=None, user_id=None)
 
     async def serve(self, client: Client) -> None:
         """And nothing of it is left behind."""
-        await give_credit(EventStore(self.house.log, "/tests"), 100_000)
         before = asyncio.all_tasks()
-        async with asyncio.timeout(HANG_S):
-            await self.app({"type": "http", "headers": []}, client.receive, client.send)
-        await self.house.settles()
+        await self.ask(client)
         assert asyncio.all_tasks() == before
         assert self.house.reserved == 0
+
+    async def ask(self, client: Client, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        await give_credit(EventStore(self.house.log, "/tests"), 100_000)
+        async with asyncio.timeout(HANG_S):
+            await self.app({"type": "http", "headers": headers}, client.receive, client.send)
+        await self.house.settles()
 
     @property
     def end(self) -> RequestEnd:

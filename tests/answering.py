@@ -34,13 +34,14 @@ class Requests:
         self.loses = False
 
     async def append(self, event: RequestEvent) -> int:
-        await asyncio.sleep(0)
         error = self.fails(event)
         if not (error and self.loses):
             self.events.append(event)
+        position = len(self.events)
+        await asyncio.sleep(0)
         if error:
             raise error
-        return len(self.events)
+        return position
 
     @property
     def end(self) -> RequestEnd:

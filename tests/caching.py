@@ -1,16 +1,22 @@
-"""Cached answers and where they are kept: makers, and a cache and locks in memory."""
+"""Cached answers and where they are kept: makers, and a cache, an index and locks in memory."""
 
 import asyncio
 import json
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import mul
+from string import ascii_lowercase
 from typing import Any
 
 import msgspec
 
+from api.similar_answers import Embedding
+from commands.answer_request import AnswerRequest
 from domain.pricing import Tokens
 from domain.response_cache import CachedAnswer, CacheKey, cache_key
+from domain.semantic_cache import NearQuestion, SemanticPlace
 from domain.upstream import Endpoint
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -84,9 +90,10 @@ def an_answer(body: bytes = b'{"id":"1"}', *, is_stream: bool = False, at: datet
 
 
 class InMemoryResponseCache:
-    """Keeps all for ever."""
+    """Keeps all for ever. While it is not `is_asked`, it is for tests to leave it alone."""
 
     def __init__(self) -> None:
+        self.is_asked = True
         self.answers: dict[CacheKey, CachedAnswer] = {}
 
     async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None:
@@ -109,3 +116,40 @@ class InMemoryFlightLocks:
     async def release(self, key: CacheKey, token: str) -> None:
         if self.held.get(key) == token:
             del self.held[key]
+
+
+class InMemorySemanticIndex:
+    """Compares with all there are."""
+
+    def __init__(self) -> None:
+        self.can_compare = True
+        self.questions: dict[SemanticPlace, dict[str, Sequence[float]]] = {}
+
+    async def nearest(self, place: SemanticPlace, vector: Sequence[float], threshold: float) -> NearQuestion | None:
+        found = [NearQuestion(*each) for each in self._similarities(place, vector) if each[1] >= threshold]
+        return max(found, key=lambda near: near.similarity, default=None)
+
+    def _similarities(self, place: SemanticPlace, vector: Sequence[float]) -> Iterator[tuple[str, float]]:
+        for digest, other in self.questions.get(place, {}).items():
+            yield digest, sum(map(mul, vector, other)) / (math.hypot(*vector) * math.hypot(*other))
+
+    async def add(self, place: SemanticPlace, vector: Sequence[float], digest: str, ttl_s: int) -> None:
+        self.questions.setdefault(place, {})[digest] = vector
+
+    async def purge(self, scope: str) -> None:
+        self.questions = {place: those for place, those in self.questions.items() if place.scope != scope}
+
+
+class LetterEmbedder:
+    """Texts are near that have the same letters. Makes nothing while it `is_down`; `asked` are the texts so far."""
+
+    def __init__(self) -> None:
+        self.is_down = False
+        self.model = "embed"
+        self.asked: list[str] = []
+
+    async def embed(self, text: str, model: str, asking: AnswerRequest) -> Embedding | None:
+        self.asked.append(text)
+        await asyncio.sleep(0)
+        vector = [float(text.lower().count(letter)) for letter in ascii_lowercase]
+        return None if self.is_down else Embedding(self.model, vector)

@@ -1,8 +1,8 @@
 """A request to a route: its deployments play scripts, time passes only while somebody waits, permits are counted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import msgspec
@@ -10,6 +10,8 @@ import msgspec
 from commands.answer_request import AnswerRequestHandler, Running
 from commands.deployment_views import DeploymentViews
 from commands.failover import Failover
+from commands.holds import Holds
+from commands.route_limits import RouteLimits
 from commands.route_plan import RouteAsk
 from commands.route_requests import RouteBook
 from commands.store import EventStore
@@ -18,16 +20,37 @@ from domain.breakers import BreakerView, Permit
 from domain.catalog import Model
 from domain.deployment import Deployment, Route
 from domain.errors import AggregatorError, ModelNotFound
+from domain.limits import Rule
 from domain.pricing import Price, Rates, ceiling_nanos
 from domain.request import RequestAttempted, RequestEnd
 from domain.retry_budget import RetryBudget, RetryPolicy
 from domain.upstream import Endpoint, ProviderCall, Reply, ReplyPiece
 from tests.answering import RATES, UNPRICED_NANOS, House, Upstream, command, piece, reply, used
+from tests.limits import BookLimiter
 from tests.money import AT, give_credit
 
 HANG = ReplyPiece(b"never comes")
 """In a script: nothing more comes."""
-Scripted = Reply | ReplyPiece | BaseException
+
+
+class Gate:
+    """In a script: nothing comes before the test says what."""
+
+    def __init__(self) -> None:
+        self._is_open = asyncio.Event()
+        self._answer: Scripted | None = None
+
+    def give(self, answer: "Scripted") -> None:
+        self._answer = answer
+        self._is_open.set()
+
+    async def passed(self) -> "Scripted":
+        await self._is_open.wait()
+        assert self._answer is not None
+        return self._answer
+
+
+Scripted = Reply | ReplyPiece | BaseException | Gate
 Script = Scripted | Sequence[Scripted]
 
 GOOD = reply(used(10, 5))
@@ -37,13 +60,15 @@ CREDIT_NANOS = 10 * ceiling_nanos(INPUT_BOUND, OUTPUT, RATES)
 
 
 class Line:
-    """A provider that plays one script a call, the last one for ever; without any it answers well."""
+    """A provider that plays one script a call, the last one for ever; without any it answers well. `working` counts the
+    calls that have neither ended nor been closed."""
 
     def __init__(self, name: str, *scripts: Script, cannot: Exception | None = None) -> None:
         self.name = name
         self.scripts = scripts
         self.cannot = cannot
         self.calls: list[ProviderCall] = []
+        self.working = 0
 
     def can(self, capability: str) -> bool:
         return True
@@ -72,15 +97,27 @@ class LineCall:
 
     async def complete(self) -> Reply:
         (answer,) = self._line.next_script(self._call)
-        return cast(Reply, await _played(answer))
+        with self._at_work():
+            return cast(Reply, await _played(answer))
 
     async def stream(self) -> AsyncIterator[ReplyPiece]:
-        for answer in self._line.next_script(self._call):
-            yield cast(ReplyPiece, await _played(answer))
+        with self._at_work():
+            for answer in self._line.next_script(self._call):
+                yield cast(ReplyPiece, await _played(answer))
+
+    @contextmanager
+    def _at_work(self) -> Generator[None]:
+        self._line.working += 1
+        try:
+            yield
+        finally:
+            self._line.working -= 1
 
 
 async def _played(answer: Scripted) -> Scripted:
     await asyncio.sleep(0)
+    if isinstance(answer, Gate):
+        answer = await answer.passed()
     if answer is HANG:
         await asyncio.Event().wait()
     if isinstance(answer, BaseException):
@@ -181,14 +218,25 @@ class RouteHouse(House):
         self.add_route("fast", *fields.pop("deployments", self.lines), **fields)
         self.views = DeploymentViews(self.clock_s)
         self.views.keep(frozenset(self.lines))
+        self.limiter = BookLimiter()
+        self.holds = Holds(self.limiter, self.clock_s)
+        self.name_rules: dict[str, Sequence[Rule]] = {}
+        self.limits = RouteLimits(
+            self.holds,
+            self.catalogue.deployments,
+            lambda _, name: self.name_rules.get(name, ()),
+            UNPRICED_NANOS,
+            self.clock_s,
+        )
         self.book = RouteBook(
-            self.catalogue, self.catalogue, self.lines.__contains__, self.breakers, self.views, lambda: 0.5
+            self.catalogue, self.catalogue, self.lines.__contains__, self.breakers, self.views, self.limits, lambda: 0.5
         )
         self.failover = Failover(
             self.breakers,
             RetryBudget.full(RetryPolicy(), 0.0),
             self.views,
             self.book,
+            self.limits,
             self.clock_s,
             lambda: 0.5,
             self._sleep,
@@ -252,6 +300,6 @@ class RouteHouse(House):
         assert self.requests.events[-1] is end
         assert [attempt.number for attempt in self.attempts] == list(range(1, len(self.attempts) + 1))
         assert len(self.attempts) <= end.attempts <= len(self.attempts) + 1
-        assert (self.reserved, self.breakers.out) == (0, {})
+        assert (self.reserved, self.breakers.out, len(self.holds)) == (0, {}, 0)
         assert all(self.views.in_flight(name) == 0 for name in self.lines)
         return end

@@ -60,7 +60,7 @@ MEASURED: dict[str, Any] = {
     "first_token_ms": 120,
     "client_gone": True,
 }
-ROUTED: dict[str, Any] = {"attempts": 2, "deployment": "azure-eu"}
+ROUTED: dict[str, Any] = {"attempts": 2, "deployment": "azure-eu", "hedged": True}
 
 EU = Deployment(
     name="gpt-eu",
@@ -310,12 +310,13 @@ GOLDEN: list[tuple[Any, bytes]] = [
             tokens=Tokens(input=10),
             cost_nanos=25,
             duration_ms=80,
+            evidence="estimated",
         ),
         b'{"type":"request.attempted.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05'
         b'.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1",'
         b'"user_id":"usr1","stream":true,"number":2,"deployment":"azure-eu","upstream_model":"gpt-4o-2024-0'
         b'8-06","error_kind":"refused","message":"Too fast.","upstream_status":429,"tokens":{"input":10},"c'
-        b'ost_nanos":25,"duration_ms":80}',
+        b'ost_nanos":25,"duration_ms":80,"evidence":"estimated"}',
     ),
     (
         RequestCompleted(**OF_REQUEST, **EVERY, **MEASURED, **ROUTED, finish_reason="tool_calls"),
@@ -323,7 +324,8 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'5.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1'
         b'","user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cac'
         b'hed_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","dur'
-        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu","finish_reason":"tool_calls"}',
+        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu",'
+        b'"hedged":true,"finish_reason":"tool_calls"}',
     ),
     (
         RequestFailed(
@@ -334,7 +336,7 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cached'
         b'_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","durati'
         b'on_ms":900,"first_token_ms":120,"client_gone":true,'
-        b'"attempts":2,"deployment":"azure-eu","error_kind":"refused","message":"Too fast.",'
+        b'"attempts":2,"deployment":"azure-eu","hedged":true,"error_kind":"refused","message":"Too fast.",'
         b'"upstream_status":429}',
     ),
     (
@@ -343,7 +345,8 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'5.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1'
         b'","user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cac'
         b'hed_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","dur'
-        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu","policy":"input_estimate.v1"}',
+        b'ation_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu",'
+        b'"hedged":true,"policy":"input_estimate.v1"}',
     ),
 ]
 

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from adapters.in_memory import InMemoryEventLog
 from bench.synthetic import as_message, batches, request_events
 from commands.store import Cause, Change, EventStore
@@ -30,7 +32,6 @@ class ListedLog:
     def __init__(self, messages: Iterable[LogMessage] = (), *, chunk: int = 1000) -> None:
         self.messages: dict[str, list[LogMessage]] = {"EVT": [], "REQ": []}
         self.chunk = chunk
-        self.done: list[int] = []
         self.opened = 0
         for message in messages:
             self.messages[message.stream].append(message)
@@ -67,10 +68,7 @@ class ListedFeed:
         await asyncio.sleep(0 if self.waiting else min(timeout_s, 0.01))
         messages = self._kept[self._next : self._next + self._log.chunk]
         self._next += len(messages)
-        return messages
-
-    async def done(self, position: int) -> None:
-        self._log.done.append(position)
+        return [msgspec.structs.replace(message, behind=len(self._kept) - message.position) for message in messages]
 
 
 def request_messages(count: int, *, batch: int = 16, seed: int = 1) -> list[LogMessage]:

@@ -1,7 +1,7 @@
 """What tests of limits share: rules, demands, and steps that a book and a script can both take."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -14,8 +14,9 @@ from redis.backoff import NoBackoff
 
 from adapters.endpoints import RedisEndpoint
 from adapters.limit_script import Answer
-from domain.errors import Unavailable
+from domain.errors import AggregatorError, Unavailable
 from domain.ids import RequestId
+from domain.limit_book import LimitBook
 from domain.limits import (
     DAY_MS,
     HOLD_MINUTES,
@@ -63,6 +64,46 @@ class Books:
         if not self.open:
             raise Unavailable("The read models do not answer.")
         return self.spent.get(subject, 0)
+
+
+class BookLimiter:
+    """A `Limiter` in memory, at the time that a test says. `fails` is raised instead of an answer; while it is `silent`
+    what it decides is never heard of."""
+
+    def __init__(self) -> None:
+        self.book = LimitBook()
+        self.now_ms = NOW_MS
+        self.fails: AggregatorError | None = None
+        self.silent = False
+        self.asked: list[Demand] = []
+        self.finished: list[tuple[RequestId, int, int]] = []
+
+    async def admit(self, rules: Sequence[Rule], demand: Demand) -> Verdict:
+        self.asked.append(demand)
+        await asyncio.sleep(0)
+        if self.fails is not None:
+            raise self.fails
+        verdict = self.book.admit(rules, demand, self.now_ms)
+        if isinstance(verdict, Unseeded):
+            verdict = self.book.admit(
+                rules, demand, self.now_ms, {one: (0, start_ms) for one, start_ms in verdict.missing}
+            )
+        assert isinstance(verdict, Verdict)
+        if self.silent:
+            await asyncio.Event().wait()
+        return verdict
+
+    async def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
+        self.finished.append((request_id, tokens, nanos))
+        self.book.finish(rules, request_id, tokens, nanos, self.now_ms)
+
+    async def touch(self, rules: Sequence[Rule], request_id: RequestId) -> None:
+        self.book.touch(rules, request_id, self.now_ms)
+
+    async def left(self, one: Rule) -> int:
+        """Asked by a request that has ended, so that it holds nothing."""
+        self.book.finish([], RequestId("asks"), 0, 0, self.now_ms)
+        return (await self.admit([one], Demand(RequestId("asks"), 0, 0))).states[0].remaining
 
 
 @asynccontextmanager

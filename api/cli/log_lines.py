@@ -92,7 +92,8 @@ def words_of(fact: Any) -> str:
 
 def _attempt_in_words(fact: RequestAttempted) -> str:
     status = f" {fact.upstream_status}" if fact.upstream_status else ""
-    billed = f"; the provider bills {usd(fact.cost_nanos)} USD, nobody is charged" if fact.cost_nanos else ""
+    bills = "may bill" if fact.evidence == "estimated" else "bills"
+    billed = f"; the provider {bills} {usd(fact.cost_nanos)} USD, nobody is charged" if fact.cost_nanos else ""
     who = f"attempt {fact.number} at {fact.deployment}: {fact.model} at {fact.provider}"
     return f"{who}; {fact.error_kind}{status}: {fact.message}; took {fact.duration_ms} ms{billed}"
 
@@ -107,6 +108,8 @@ def _end_in_words(fact: RequestEnd) -> str:
         parts.append(f"its worker died; charged by {fact.policy}")
     if fact.duration_ms:
         parts.append(f"took {fact.duration_ms} ms")
+    if fact.hedged:
+        parts.append("two calls ran side by side")
     if fact.client_gone:
         parts.append("the client had gone")
     return "; ".join(parts)

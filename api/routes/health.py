@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.auth import FRESH_S
 from api.compose import Services, now
+from api.drain import Drain
 
 PROBE_S = 2
 
@@ -26,12 +27,14 @@ class HealthController(Controller):
     @get(
         "/health/ready",
         operation_id="ready",
-        summary="It may be sent requests: the log answers, callers are known",
+        summary="It may be sent requests: the log answers, callers are known, nobody has told it to stop",
     )
-    async def ready(self, services: NamedDependency[Services]) -> Response[dict[str, Any]]:
+    async def ready(
+        self, services: NamedDependency[Services], drain: NamedDependency[Drain]
+    ) -> Response[dict[str, Any]]:
         log_up = services.backbone.nats.is_connected
         fresh = services.directory.is_fresh(FRESH_S)
-        status = "ok" if log_up and fresh else "down"
+        status = "stopping" if drain.is_on else "ok" if log_up and fresh else "down"
         return Response(
             {"status": status, "log": log_up, "identities_fresh": fresh}, status_code=200 if status == "ok" else 503
         )
@@ -58,6 +61,7 @@ class HealthController(Controller):
             "durability": _durability(services),
             "identities_fresh": fresh,
             "open_leases": len(services.leases),
+            "semantic_cache": "on" if services.cached_questions.can_compare else "off",
             "deployments": {view.deployment: view.phase for view in services.routing.breakers.view()},
             "parts": parts,
         }

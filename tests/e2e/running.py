@@ -143,10 +143,16 @@ class Beside:
         self._process.kill()
         self._process.wait()
 
+    def ask_to_stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def until_stopped(self) -> None:
+        self._process.wait(PATIENCE_S)
+
     def stop(self) -> None:
         if self.is_running:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(PATIENCE_S)
+            self.ask_to_stop()
+            self.until_stopped()
 
 
 def clean_environment(**environ: str) -> dict[str, str]:

@@ -110,16 +110,19 @@ def test_the_tail_shows_the_latest_events_of_a_type(program: Program, request_id
 def test_the_tail_follows(program: Program, request_id: str) -> None:
     command = [sys.executable, "-m", "api.cli", "log", "tail", "-n", "1", "--stream", "REQ", "--type", "request.adm"]
     with subprocess.Popen(command, env=program.environ, stdout=subprocess.PIPE, text=True) as tail:
-        assert tail.stdout is not None
-        assert request_id in tail.stdout.readline()
-        answer = httpx.post(
-            f"{program.base_url}/v1/chat/completions",
-            headers={"authorization": f"Bearer {program.api_key}"},
-            json=HELLO,
-        )
-        assert answer.headers["x-request-id"] in tail.stdout.readline()
-        tail.send_signal(2)
-        assert tail.wait(10) == 0
+        try:
+            assert tail.stdout is not None
+            assert request_id in tail.stdout.readline()
+            answer = httpx.post(
+                f"{program.base_url}/v1/chat/completions",
+                headers={"authorization": f"Bearer {program.api_key}"},
+                json=HELLO,
+            )
+            assert answer.headers["x-request-id"] in tail.stdout.readline()
+            tail.send_signal(2)
+            assert tail.wait(10) == 0
+        finally:
+            tail.kill()
 
 
 def test_one_message_is_shown_with_its_events(program: Program, request_id: str) -> None:

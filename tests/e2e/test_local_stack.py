@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -78,8 +78,8 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 Start = Callable[..., Stack]
 
 
-@pytest.fixture
-def start() -> Generator[Start, None, None]:
+@contextmanager
+def starting() -> Generator[Start, None, None]:
     """Starts stacks in one data directory, on one port; what a test leaves running is killed."""
     stacks: list[Stack] = []
     with open_directory() as directory:
@@ -96,6 +96,21 @@ def start() -> Generator[Start, None, None]:
                 stack.process.kill()
                 stack.process.wait()
         until(lambda: not [p for p in psutil.process_iter(["cmdline"]) if str(directory) in str(p.info["cmdline"])])
+
+
+@pytest.fixture
+def start() -> Generator[Start, None, None]:
+    with starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def first_and_start() -> Generator[tuple[Stack, Start], None, None]:
+    """One that runs, and what starts others beside it. They do it no harm."""
+    with starting() as start:
+        first = start().until_ready()
+        yield first, start
+        assert first.stop() == 0
 
 
 def test_it_serves_says_so_and_stops_without_a_trace(start: Start) -> None:
@@ -153,36 +168,33 @@ def test_a_killed_parent_takes_everything_along_and_the_next_start_is_well(start
     assert second.stop() == 0
 
 
-def test_a_second_one_in_the_same_directory_is_refused_by_pid(start: Start) -> None:
-    first = start().until_ready()
+def test_a_second_one_in_the_same_directory_is_refused_by_pid(first_and_start: tuple[Stack, Start]) -> None:
+    first, start = first_and_start
     second = start()
 
     assert second.process.wait(PATIENCE_S) == 2
     assert f"already runs in {first.data_dir} (pid {first.process.pid})" in second.output
     assert second.output.count("\n") == 1
-    assert first.stop() == 0
 
 
-def test_a_taken_port_is_told_before_anything_starts(start: Start) -> None:
-    first = start().until_ready()
+def test_a_taken_port_is_told_before_anything_starts(first_and_start: tuple[Stack, Start]) -> None:
+    _, start = first_and_start
     second = start(name="elsewhere")
 
     assert second.process.wait(PATIENCE_S) == 2
     assert "set AGG_SERVER_PORT" in second.output
     assert second.output.count("\n") == 1
     assert not (second.data_dir / "logs").exists()
-    assert first.stop() == 0
 
 
-def test_a_directory_that_cannot_be_written_is_told(start: Start) -> None:
-    first = start().until_ready()
+def test_a_directory_that_cannot_be_written_is_told(first_and_start: tuple[Stack, Start]) -> None:
+    first, start = first_and_start
     first.data_dir.with_name("blocked").touch()
     second = start(name="blocked")
 
     assert second.process.wait(PATIENCE_S) == 2
     assert "set AGG_DATA_DIR" in second.output
     assert second.output.count("\n") == 1
-    first.stop()
 
 
 def test_a_program_that_refuses_ends_everything(start: Start) -> None:

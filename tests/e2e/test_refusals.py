@@ -6,10 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 import pytest
 
@@ -18,12 +19,171 @@ from adapters.embedded.nats import nats_binary
 from adapters.jetstream_reads import last_sequence
 from adapters.nats_connection import connect_nats
 from api.body import MAX_BODY_BYTES
-from api.server import MAX_HEADER_BYTES
+from api.edge_protocol import MAX_HEADER_BYTES
 from tests.e2e.running import Program, clean_environment, until
+from tests.e2e.wire import CHAT, Wire, code_in
 from tests.support import open_directory
 
 LONG_SECRET = "s" * 48
-CHAT = "/v1/chat/completions"
+SLOW_BODY = b'{"model": "sim/echo", "messages": [{"role": "user", "content": "' + b"x" * 285
+
+# Over HTTP, byte by byte.
+
+
+class SlowOnes(NamedTuple):
+    """The log before them, and what each is told in the end."""
+
+    log: tuple[int, int]
+    headers: Future[tuple[int, bytes]]
+    nothing: Future[tuple[int, bytes]]
+    question: Future[tuple[int, bytes]]
+    login: Future[tuple[int, bytes]]
+
+
+async def log_ends(program: Program) -> tuple[int, int]:
+    """Of events and of requests."""
+    connection = await connect_nats(program.services["nats_url"], "test")
+    try:
+        return await last_sequence(connection, "EVT"), await last_sequence(connection, "REQ")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+def slow_ones(program: Program) -> Generator[SlowOnes, None, None]:
+    """Each takes until its deadline, so they wait while the other tests run."""
+    with ThreadPoolExecutor(4) as threads, ExitStack() as wires:
+
+        def begin(head: Callable[[Wire], object], tail: bytes) -> Future[tuple[int, bytes]]:
+            wire = wires.enter_context(Wire(program.base_url, program.api_key))
+
+            def dawdle() -> tuple[int, bytes]:
+                head(wire)
+                wire.drip(tail, 0.1)
+                return wire.answer()
+
+            return threads.submit(dawdle)
+
+        def announce(path: str) -> Callable[[Wire], object]:
+            return lambda wire: wire.head(len(SLOW_BODY) + 1, path, "Content-Type: application/json")
+
+        yield SlowOnes(
+            log=asyncio.run(log_ends(program)),
+            headers=begin(lambda wire: wire.send(f"POST {CHAT} HTTP/1.1\r\nx-slow: ".encode()), b"y" * 1_000),
+            nothing=begin(lambda _: None, b""),
+            question=begin(announce(CHAT), SLOW_BODY),
+            login=begin(announce("/api/v1/auth/login"), SLOW_BODY),
+        )
+
+
+@pytest.fixture
+def unchanged_log(program: Program, slow_ones: SlowOnes) -> Generator[None, None, None]:
+    """The test adds nothing to either stream."""
+    before = asyncio.run(log_ends(program))
+    yield
+    assert asyncio.run(log_ends(program)) == before
+
+
+leaves_no_trace = pytest.mark.usefixtures("unchanged_log")
+
+
+@leaves_no_trace
+@pytest.mark.parametrize("path", [CHAT, "/api/v1/auth/login"])
+def test_a_body_announced_too_large_is_refused_unread(program: Program, path: str) -> None:
+    with Wire(program.base_url, program.api_key) as wire:
+        wire.head(MAX_BODY_BYTES + 1, path, "Content-Type: application/json")
+        wire.send(b"{")
+        status, body = wire.answer()
+
+    assert (status, code_in(body)) == (413, "body_too_large")
+
+
+@leaves_no_trace
+def test_a_body_of_unannounced_size_is_refused_where_it_becomes_too_large(program: Program) -> None:
+    chunk = b"%x\r\n%s\r\n" % (1 << 20, bytes(1 << 20))
+    with Wire(program.base_url, program.api_key) as wire:
+        wire.head(None)
+        for _ in range(MAX_BODY_BYTES // (1 << 20) + 1):
+            wire.send(chunk)
+        status, body = wire.answer()
+
+    assert (status, code_in(body)) == (413, "body_too_large")
+
+
+@leaves_no_trace
+@pytest.mark.parametrize("pieces", [1, 50])
+def test_headers_that_are_too_large(program: Program, pieces: int) -> None:
+    """In one piece or in many, with a body that would be good."""
+    body = json.dumps({"model": "sim/echo", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    filler = "".join(f"x-{number}: {'y' * (MAX_HEADER_BYTES // pieces)}\r\n" for number in range(pieces))
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {program.api_key}\r\n{filler}"
+    whole = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with Wire(program.base_url, program.api_key) as wire:
+        size = -(-len(whole) // pieces)
+        for start in range(0, len(whole), size):
+            try:
+                wire.send(whole[start : start + size])
+            except OSError:
+                break
+            time.sleep(0.001)
+        status, _ = wire.answer()
+
+    assert status == 431
+
+
+@leaves_no_trace
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b'{"model": "sim/echo"}', "invalid_value"),
+        (b'{"model": "sim/echo", "messages": [{"role": "user", "content": "\xff"}]}', "invalid_json"),
+        (b'{"model": "sim/echo", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_value"),
+        (b'{"model": "sim/echo", "messages": [{"role": "user", "content": "x"}], "n": 1e999}', "invalid_value"),
+    ],
+    ids=["nothing", "cut", "lacking", "not utf-8", "deep", "infinite"],
+)
+def test_what_is_no_request_is_a_400(program: Program, body: bytes, code: str) -> None:
+    with Wire(program.base_url, program.api_key) as wire:
+        wire.head(len(body))
+        wire.send(body)
+        status, answer = wire.answer()
+
+    assert (status, code_in(answer)) == (400, code)
+
+
+@leaves_no_trace
+@pytest.mark.parametrize("path", ["/api/v1/auth/login", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses"])
+def test_what_is_nested_without_end_is_a_400_everywhere(program: Program, path: str) -> None:
+    """Also where nobody looks."""
+    body = b'{"x": ' + b'{"a":[' * 50_000 + b"]}" * 50_000 + b"}"
+    with Wire(program.base_url, program.api_key) as wire:
+        wire.head(len(body), path, "Content-Type: application/json")
+        wire.send(body)
+        status, answer = wire.answer()
+
+    assert status == 400
+    assert b"nested too deeply" in answer
+
+
+@leaves_no_trace
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n"])
+def test_what_is_no_http_is_closed(program: Program, junk: bytes) -> None:
+    with Wire(program.base_url, program.api_key) as wire:
+        wire.send(junk)
+        status, _ = wire.answer()
+
+        assert status == 400
+        assert wire.is_closed()
+
+
+@leaves_no_trace
+def test_a_client_that_hangs_up_within_its_body_is_forgotten(program: Program) -> None:
+    with Wire(program.base_url, program.api_key) as wire:
+        wire.head(1_000)
+        wire.send(b'{"model": "sim/echo"')
+
 
 # Start-up. One line that names the remedy, and exit code 2.
 
@@ -162,213 +322,21 @@ def test_a_port_that_is_taken(command: str, tmp_path: Path) -> None:
     assert "Address already in use" in said
 
 
-# Over HTTP, byte by byte.
+# At last, those that dawdled since the first of these tests.
 
 
-@pytest.fixture
-def unchanged_log(program: Program) -> Generator[None, None, None]:
-    """The test adds nothing to either stream."""
-
-    async def ends() -> tuple[int, int]:
-        connection = await connect_nats(program.services["nats_url"], "test")
-        try:
-            return await last_sequence(connection, "EVT"), await last_sequence(connection, "REQ")
-        finally:
-            await connection.close()
-
-    before = asyncio.run(ends())
-    yield
-    assert asyncio.run(ends()) == before
-
-
-leaves_no_trace = pytest.mark.usefixtures("unchanged_log")
-
-
-class Wire:
-    """One connection, spoken by hand."""
-
-    def __init__(self, program: Program) -> None:
-        place = urlsplit(program.base_url)
-        assert place.hostname
-        assert place.port
-        self._socket = socket.create_connection((place.hostname, place.port), timeout=60)
-        self._key = program.api_key
-
-    def __enter__(self) -> "Wire":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def head(self, length: int | None, path: str = CHAT, *more: str) -> None:
-        lines = [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {self._key}", *more]
-        lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
-        self.send("\r\n".join([*lines, "", ""]).encode())
-
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def drip(self, data: bytes, pause_s: float) -> None:
-        """One byte at a time until it is closed."""
-        for byte in data:
-            try:
-                self._socket.sendall(bytes((byte,)))
-            except OSError:
-                return
-            time.sleep(pause_s)
-
-    def answer(self) -> tuple[int, bytes]:
-        """Status and body; (0, …) when it was closed without one."""
-        received = b""
-        while b"\r\n\r\n" not in received and (more := self._read()):
-            received += more
-        head, _, body = received.partition(b"\r\n\r\n")
-        if not head:
-            return 0, b""
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        while len(body) < int(fields.get(b"content-length", 0)) and (more := self._read()):
-            body += more
-        return int(head.split(b" ")[1]), body
-
-    def is_closed(self) -> bool:
-        return not self._read()
-
-    def _read(self) -> bytes:
-        try:
-            return self._socket.recv(65_536)
-        except ConnectionError:
-            return b""
-
-
-def code_in(body: bytes) -> str:
-    answer = json.loads(body)
-    return answer["error"]["code"] if "error" in answer else answer["code"]
-
-
-@leaves_no_trace
-@pytest.mark.parametrize("path", [CHAT, "/api/v1/auth/login"])
-def test_a_body_announced_too_large_is_refused_unread(program: Program, path: str) -> None:
-    with Wire(program) as wire:
-        wire.head(MAX_BODY_BYTES + 1, path, "Content-Type: application/json")
-        wire.send(b"{")
-        status, body = wire.answer()
-
-    assert (status, code_in(body)) == (413, "body_too_large")
-
-
-@leaves_no_trace
-def test_a_body_of_unannounced_size_is_refused_where_it_becomes_too_large(program: Program) -> None:
-    chunk = b"%x\r\n%s\r\n" % (1 << 20, bytes(1 << 20))
-    with Wire(program) as wire:
-        wire.head(None)
-        for _ in range(MAX_BODY_BYTES // (1 << 20) + 1):
-            wire.send(chunk)
-        status, body = wire.answer()
-
-    assert (status, code_in(body)) == (413, "body_too_large")
-
-
-@leaves_no_trace
-@pytest.mark.parametrize("pieces", [1, 50])
-def test_headers_that_are_too_large(program: Program, pieces: int) -> None:
-    """In one piece or in many, with a body that would be good."""
-    body = json.dumps({"model": "sim/echo", "messages": [{"role": "user", "content": "Hello"}]}).encode()
-    filler = "".join(f"x-{number}: {'y' * (MAX_HEADER_BYTES // pieces)}\r\n" for number in range(pieces))
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {program.api_key}\r\n{filler}"
-    whole = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    with Wire(program) as wire:
-        size = -(-len(whole) // pieces)
-        for start in range(0, len(whole), size):
-            try:
-                wire.send(whole[start : start + size])
-            except OSError:
-                break
-            time.sleep(0.001)
-        status, _ = wire.answer()
-
-    assert status == 431
-
-
-@leaves_no_trace
-def test_slow_headers_and_slow_bodies_are_not_waited_for(program: Program) -> None:
-    """Side by side, for each takes until its deadline."""
-    question = b'{"model": "sim/echo", "messages": [{"role": "user", "content": "' + b"x" * 400 + b'"}]}'
-
-    def slow_headers() -> tuple[int, bytes]:
-        with Wire(program) as wire:
-            wire.drip(f"POST {CHAT} HTTP/1.1\r\nx-slow: ".encode() + b"y" * 1_000, 0.1)
-            return wire.answer()
-
-    def no_headers() -> tuple[int, bytes]:
-        with Wire(program) as wire:
-            return wire.answer()
-
-    def slow_body(path: str) -> tuple[int, bytes]:
-        with Wire(program) as wire:
-            wire.head(len(question), path, "Content-Type: application/json")
-            wire.drip(question[:350], 0.1)
-            return wire.answer()
-
-    async def all_at_once() -> list[tuple[int, bytes]]:
-        answers = await asyncio.gather(
-            asyncio.to_thread(slow_headers),
-            asyncio.to_thread(no_headers),
-            asyncio.to_thread(slow_body, CHAT),
-            asyncio.to_thread(slow_body, "/api/v1/auth/login"),
-        )
-        return list(answers)
-
-    headers, nothing, chat, login = asyncio.run(all_at_once())
-
-    assert headers == nothing == (0, b"")
-    assert (chat[0], code_in(chat[1])) == (408, "body_too_slow")
-    assert (login[0], code_in(login[1])) == (408, "body_too_slow")
-
-
-@leaves_no_trace
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        (b"", "invalid_json"),
-        (b"{", "invalid_json"),
-        (b'{"model": "sim/echo"}', "invalid_value"),
-        (b'{"model": "sim/echo", "messages": [{"role": "user", "content": "\xff"}]}', "invalid_json"),
-        (b'{"model": "sim/echo", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_value"),
-        (b'{"model": "sim/echo", "messages": [{"role": "user", "content": "x"}], "n": 1e999}', "invalid_value"),
-    ],
-    ids=["nothing", "cut", "lacking", "not utf-8", "deep", "infinite"],
-)
-def test_what_is_no_request_is_a_400(program: Program, body: bytes, code: str) -> None:
-    with Wire(program) as wire:
-        wire.head(len(body))
-        wire.send(body)
-        status, answer = wire.answer()
-
-    assert (status, code_in(answer)) == (400, code)
-
-
-@leaves_no_trace
-@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n"])
-def test_what_is_no_http_is_closed(program: Program, junk: bytes) -> None:
-    with Wire(program) as wire:
-        wire.send(junk)
-        status, _ = wire.answer()
-
-        assert status == 400
-        assert wire.is_closed()
-
-
-@leaves_no_trace
-def test_a_client_that_hangs_up_within_its_body_is_forgotten(program: Program) -> None:
-    with Wire(program) as wire:
-        wire.head(1_000)
-        wire.send(b'{"model": "sim/echo"')
+def test_slow_headers_and_slow_bodies_are_not_waited_for(program: Program, slow_ones: SlowOnes) -> None:
+    assert slow_ones.headers.result() == slow_ones.nothing.result() == (0, b"")
+    for answer in (slow_ones.question, slow_ones.login):
+        status, body = answer.result()
+        assert (status, code_in(body)) == (408, "body_too_slow")
+    assert asyncio.run(log_ends(program)) == slow_ones.log
 
 
 def test_good_requests_go_on(program: Program) -> None:
     """After all of that."""
     question = json.dumps({"model": "sim/echo", "messages": [{"role": "user", "content": "Hello"}]}).encode()
-    with Wire(program) as wire:
+    with Wire(program.base_url, program.api_key) as wire:
         for _ in range(3):
             wire.head(len(question))
             wire.send(question)

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import ProviderBroken, ProviderRefused, ProviderUnreachable
@@ -128,7 +128,7 @@ async def test_an_answer_shorter_than_it_says_is_broken(way: Way, last: tuple[St
 
 @every_way
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8)
 async def test_a_cut_anywhere_in_the_answer_is_broken(way: Way, data: st.DataObject) -> None:
     """But for a stream that was complete already, which needs nothing after its end mark."""
     whole = good(way)

@@ -259,7 +259,8 @@ def test_the_outermost_closed_directory_is_found(tmp_path: Path) -> None:
 async def test_a_server_that_cannot_start_says_why_in_one_line(
     kind: type[Server], reason: str, directory: Path
 ) -> None:
-    with closing(socket.create_server(("127.0.0.1", free_port()))) as squatter:
+    with closing(socket.socket()) as squatter:  # it does not listen: nobody waits for its answer
+        squatter.bind(("127.0.0.1", free_port()))
         server = kind(directory / "home", port=squatter.getsockname()[1])
         server._placed = True  # as if the port had been taken a moment after it was found free
         with pytest.raises(ServerFailed, match=rf"{server.name} did not start: .*{reason}.*\(log: ") as failure:

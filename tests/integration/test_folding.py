@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -22,12 +22,14 @@ from projections.positions import read_positions, wait_for
 from projections.projection import Claim, Projection
 from projections.read_models import READ_MODELS
 from projections.requests import REQUESTS
+from projections.strand import Strand
 from projections.usage import USAGE
 from tests.histories import ListedFeed, ListedLog, everyday_story, request_messages
 from tests.read_models import count, dump, read_models
 from tests.unit.test_intake import some_requests
 
 BOTH = (USAGE, REQUESTS)
+PATIENCE_S = 5
 
 
 @pytest_asyncio.fixture
@@ -50,10 +52,10 @@ async def build(
 
 
 async def fold_all(
-    database: Database, log: ListedLog, projections: Sequence[Projection[Any]], claims: set[Claim]
+    database: Database, log: ListedLog, projections: Sequence[Projection[Any]], claims: Iterable[Claim]
 ) -> None:
     by_name = {projection.name: projection for projection in projections}
-    folders = [Folder(by_name[claim.projection], claim, database, log) for claim in claims]
+    folders = [Folder([Strand(by_name[claim.projection], claim)], database, log) for claim in claims]
     tasks = [asyncio.create_task(folder.run()) for folder in folders]
     ends = {stream: len(messages) for stream, messages in log.messages.items()}
     waiting = asyncio.create_task(wait_for_all(database, projections, ends))
@@ -102,32 +104,35 @@ async def test_the_archive_holds_every_message_byte_for_byte(database: PostgresD
     ]
 
 
-class CutsOff(ListedLog):
-    """The task that folds dies right after its transaction, before it knows."""
+class CutsOff:
+    """A database of which the task that folds dies right after a transaction, before it knows."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
 
     @asynccontextmanager
-    async def open(self, stream: str, after: int) -> AsyncGenerator["ListedFeed"]:
-        feed = _CutFeed(self, stream, after)
-        yield feed
-
-
-class _CutFeed(ListedFeed):
-    async def done(self, position: int) -> None:
+    async def transaction(self) -> AsyncGenerator[PostgresConnection]:
+        async with self._database.transaction() as connection:
+            yield connection
         if random.random() < 0.3:
             raise asyncio.CancelledError
 
+    async def fetch(self, query: str, *args: object) -> list[Row]:
+        return await self._database.fetch(query, *args)
 
-async def test_a_crash_between_commit_and_acknowledgement_costs_nothing(servers: ServiceEndpoints) -> None:
+
+async def test_a_crash_between_a_commit_and_knowing_of_it_costs_nothing(servers: ServiceEndpoints) -> None:
     messages = request_messages(2000)
     async with read_models(servers.database) as calm, read_models(servers.database) as troubled:
         await build(calm, ListedLog(messages))
-        crashes = 0
-        while (await read_positions(troubled, REQUESTS)).positions.get("REQ", 0) < len(messages) or (
-            await read_positions(troubled, USAGE)
-        ).positions.get("REQ", 0) < len(messages):
-            with suppress(Died):
-                await build(troubled, CutsOff(messages, chunk=5))
+        await create_missing(troubled, BOTH)
+        claims = await claim_share(troubled, "w", [projection.name for projection in BOTH])
+        crashes, done = 0, False
+        while not done:
             crashes += 1
+            with suppress(Died):
+                await fold_all(CutsOff(troubled), ListedLog(messages, chunk=5), BOTH, claims)
+                done = True
 
         assert crashes > 1
         assert await dump(troubled, BOTH) == await dump(calm, BOTH)
@@ -373,25 +378,67 @@ class Slow(ListedLog):
 
 
 class _SlowFeed(ListedFeed):
-    async def done(self, position: int) -> None:
-        try:
-            await asyncio.sleep(0.3)
-        except asyncio.CancelledError:
-            await asyncio.sleep(0.3)  # ends late
-
     async def take(self, timeout_s: float) -> list[LogMessage]:
         messages = await super().take(timeout_s)
         await asyncio.sleep(0.02)
         return messages if self._next <= 4 else messages[1:]
 
 
+class SlowToCommit(CutsOff):
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[PostgresConnection]:
+        async with self._database.transaction() as connection:
+            yield connection
+        try:
+            await asyncio.sleep(0.3)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.3)  # ends late
+
+
 async def test_a_folder_that_is_cancelled_while_it_gives_up_ends(database: PostgresDatabase) -> None:
     await create_missing(database, (USAGE,))
     (claim,) = await claim_share(database, "w", ["usage"])
-    folding = asyncio.create_task(Folder(USAGE, claim, database, Slow(request_messages(200), chunk=4)).run())
-    await asyncio.sleep(0.2)
+    log = Slow(request_messages(200), chunk=4)
+    folding = asyncio.create_task(Folder([Strand(USAGE, claim)], SlowToCommit(database), log).run())
+    await asyncio.sleep(0.5)
     folding.cancel()
 
     done, _ = await asyncio.wait([folding], timeout=5)
 
     assert done and folding.cancelled()
+
+
+class Deaf(ListedLog):
+    """Its feed swallows a cancellation, as `asyncio.wait_for` may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, stream: str, after: int) -> AsyncGenerator["ListedFeed"]:
+        yield _DeafFeed(self, stream, after)
+
+
+class _DeafFeed(ListedFeed):
+    async def take(self, timeout_s: float) -> list[LogMessage]:
+        assert isinstance(self._log, Deaf)
+        if self._log.entered.is_set():
+            await asyncio.sleep(PATIENCE_S)
+        self._log.entered.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE_S)
+        return []
+
+
+async def test_a_cancellation_that_a_library_swallows_ends_a_folder_all_the_same(database: PostgresDatabase) -> None:
+    await create_missing(database, (USAGE,))
+    (claim,) = await claim_share(database, "w", ["usage"])
+    log = Deaf()
+    folding = asyncio.create_task(Folder([Strand(USAGE, claim)], database, log).run())
+    await log.entered.wait()
+    folding.cancel()
+
+    ended, _ = await asyncio.wait([folding], timeout=PATIENCE_S)
+    folding.cancel()
+    assert ended == {folding}

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from adapters.embedded.valkey import ValkeyServer
 from adapters.valkey_limiter import ValkeyLimiter
+from commands.holds import Hold, Holds
 from domain.errors import Unavailable
 from domain.limits import Rule, Verdict
 from tests.limits import PATIENT_S, Books, connected, demand, rule
@@ -313,3 +314,25 @@ async def test_a_limiter_never_raises_at_the_end_of_a_request(
     for _ in range(2):
         await limiter.touch(rules, demand("a").request_id)
         await limiter.finish(rules, demand("a").request_id, 1, 1)
+
+
+async def test_a_deployment_goes_on_by_shares_and_its_calls_are_told_afterwards(
+    server: ValkeyServer, limiter: ValkeyLimiter
+) -> None:
+    granted = Rule("deployment", "d", "concurrent", "none", 2 * WORKERS)
+    holds = Holds(limiter, lambda: 0.0)
+    before = await holds.take((granted,), demand("before"))
+    stop(server)
+
+    held = [await holds.take((granted,), demand(ident)) for ident in "abc"]
+
+    assert [isinstance(each, Hold) for each in (before, *held)] == [True, True, True, False]
+    refused = held[-1]
+    assert isinstance(refused, Verdict)
+    assert (refused.binding, refused.degraded) == (granted, True)
+    await back(server, limiter)
+    assert await remaining(limiter, granted) == [granted.limit - 3]
+    for each in (before, *held[:2]):
+        assert isinstance(each, Hold)
+        await each.end(0, 0)
+    assert await remaining(limiter, granted) == [granted.limit]

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import ProviderBroken
@@ -12,7 +12,7 @@ from tests.broken_upstream import STREAM_HEAD, Do, answer, chunk, streamed
 from tests.provider_ways import EMBEDDINGS, STREAMS, WHOLES, Way, answered
 from tests.vendor_wires import REPORTED, good_stream, good_whole
 
-fuzzed = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fuzzed = settings(max_examples=25)
 PLACES = st.integers(0, 100_000)
 WORDS = st.sampled_from(
     [

@@ -8,16 +8,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
 from adapters.embedded.nats import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.endpoints import ServiceEndpoints
-from adapters.faststream_log import WINDOWS, open_log
+from adapters.faststream_log import open_log
 from adapters.nats_connection import connect_nats
 from adapters.postgres import PostgresDatabase, open_database
+from adapters.pulled_feed import BURST_MESSAGES
 from api.worker import run_projections
+from domain.ports import FeedBroken
 from migrations.apply import migrate_database
 from migrations.streams import apply_streams
 from projections.positions import read_positions, wait_for
@@ -84,7 +87,6 @@ async def expected(servers: ServiceEndpoints, nats: NatsServer, last: int) -> di
             messages = await feed.take(5)
             assert messages
             listed.messages["REQ"].extend(messages)
-            await feed.done(messages[-1].position)
     async with read_models(servers.database) as database:
         await build(database, listed)
         return await dump(database, BOTH)
@@ -108,34 +110,61 @@ async def test_an_event_is_shown_soon_after_it_was_written(servers: ServiceEndpo
     assert sorted(delays)[len(delays) // 2] < 0.1
 
 
-async def test_more_than_a_window_arrives_whole_and_in_order(servers: ServiceEndpoints, nats: NatsServer) -> None:
-    bodies = [message.raw for message in request_messages(6 * WINDOWS["REQ"], batch=2)]
+async def test_more_than_a_burst_arrives_whole_and_in_order(servers: ServiceEndpoints, nats: NatsServer) -> None:
+    bodies = [message.raw for message in request_messages(6 * BURST_MESSAGES, batch=2)]
     async with read_models(servers.database) as database, connected(nats) as connection:
         last = await publish(connection, bodies)
         async with working(nats, database, "w"):
             await wait_for(database, BOTH, {"REQ": last}, timeout_s=30)
 
-        assert last == 3 * WINDOWS["REQ"]
+        assert last == 3 * BURST_MESSAGES
         assert await dump(database, BOTH) == await expected(servers, nats, last)
 
 
 async def test_a_reader_that_takes_its_time_holds_the_log_back(nats: NatsServer) -> None:
     async with connected(nats) as connection:
-        last = await publish(connection, [b"[]"] * (3 * WINDOWS["REQ"]))
-    async with open_log([nats.endpoint]) as log, log.open("REQ", 0) as feed:
-        await asyncio.sleep(0.5)
-        first = await feed.take(1)
-        await asyncio.sleep(0.2)
-        held_back = not feed.waiting
-        seen = [message.position for message in first]
-        await feed.done(seen[-1])
-        while len(seen) < last:
-            messages = await feed.take(5)
-            seen += [message.position for message in messages]
-            await feed.done(seen[-1])
+        last = await publish(connection, [b"[]"] * (3 * BURST_MESSAGES))
+        async with open_log([nats.endpoint]) as log, log.open("REQ", 0) as feed:
+            seen = [message.position for message in await feed.take(1)]
+            await sent(connection, 2 * BURST_MESSAGES)
+            while len(seen) < last:
+                seen += [message.position for message in await feed.take(5)]
+                assert await sent(connection, 0) <= len(seen) + BURST_MESSAGES
 
-    assert held_back and len(first) == WINDOWS["REQ"]
     assert seen == list(range(1, last + 1))
+
+
+async def test_a_feed_whose_consumer_is_gone_says_so(nats: NatsServer) -> None:
+    async with connected(nats) as connection:
+        await publish(connection, [b"[]"])
+        async with open_log([nats.endpoint]) as log, log.open("REQ", 0) as feed:
+            assert len(await feed.take(5)) == 1
+            (about,) = await connection.jetstream().consumers_info("REQ")
+            await connection.jetstream().delete_consumer("REQ", about.name)
+
+            with pytest.raises(FeedBroken):
+                await feed.take(5)
+
+
+async def test_an_idle_feed_brings_what_comes_later(nats: NatsServer) -> None:
+    async with connected(nats) as connection, open_log([nats.endpoint]) as log, log.open("REQ", 0) as feed:
+        assert await feed.take(0.01) == []
+        later = asyncio.create_task(feed.take(5))
+        await publish(connection, [b"[1]", b"[2]"])
+        messages = await later
+        while len(messages) < 2:
+            messages += await feed.take(5)
+
+    assert [(message.position, message.raw) for message in messages] == [(1, b"[1]"), (2, b"[2]")]
+
+
+async def sent(connection: Client, wanted: int) -> int:
+    """How much of the stream the server has sent to its only reader, once that is `wanted` or more."""
+    while True:
+        (about,) = await connection.jetstream().consumers_info("REQ")
+        if about.delivered is not None and about.delivered.stream_seq >= wanted:
+            return about.delivered.stream_seq
+        await asyncio.sleep(0.01)
 
 
 async def test_the_log_may_restart(servers: ServiceEndpoints, nats: NatsServer) -> None:

@@ -87,8 +87,9 @@ async def test_usage_and_requests_agree(database: PostgresDatabase) -> None:
 async def test_a_routed_request_shows_its_choice_and_its_attempts(servers: ServiceEndpoints) -> None:
     choice = msgspec.Raw(b'{"strategy": "weighted", "chosen": "d1", "considered": [{"name": "d1", "weight": 3}]}')
     admitted = msgspec.structs.replace(money.admitted("r"), route="fast", choice=choice)
-    attempts = [money.attempted("r", 1), money.attempted("r", 2)]
-    end = msgspec.structs.replace(money.completed("r", 5), attempts=3, deployment="d3")
+    lost = msgspec.structs.replace(money.attempted("r", 2), error_kind="hedged", evidence="estimated")
+    attempts = [money.attempted("r", 1), lost]
+    end = msgspec.structs.replace(money.completed("r", 5), attempts=3, deployment="d3", hedged=True)
     log = [
         request_message(1, [admitted, attempts[0]]),
         request_message(2, [attempts[1]], first=3),
@@ -100,10 +101,10 @@ async def test_a_routed_request_shows_its_choice_and_its_attempts(servers: Servi
         row = await find_request(opened, account, ident)
         shown = await list_attempts(opened, account, ident)
 
-        assert (row.route, row.attempts, row.deployment, row.cost_nanos) == ("fast", 3, "d3", 5)
+        assert (row.route, row.attempts, row.deployment, row.hedged, row.cost_nanos) == ("fast", 3, "d3", True, 5)
         assert row.choice["considered"] == [{"name": "d1", "weight": 3}]
-        assert [(each.number, each.deployment, each.error_kind, each.cost_nanos) for each in shown] == [
-            *((1, "d1", "refused", 4), (2, "d2", "refused", 4))
+        assert [(each.number, each.deployment, each.error_kind, each.cost_nanos, each.evidence) for each in shown] == [
+            *((1, "d1", "refused", 4, "reported"), (2, "d2", "hedged", 4, "estimated"))
         ]
         assert await list_attempts(opened, STRANGER, ident) == []
         assert await locate_attempts(opened, ident) == [1, 2]

@@ -5,16 +5,17 @@ import math
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import psutil
 import pytest
+import structlog
 
 from adapters.cache_guard import FAILURES_TO_OPEN, CacheGuard
 from adapters.embedded.postgres import PostgresServer
 from adapters.endpoints import DatabaseEndpoint, ServiceEndpoints
-from adapters.pgvector_semantic_cache import FAILURES, TIDY_EVERY, PgvectorSemanticCache
+from adapters.pgvector_semantic_cache import FAILURES, NO_PGVECTOR, TIDY_EVERY, PgvectorSemanticCache
 from adapters.postgres import open_database
 from domain.ports import Database
 from domain.semantic_cache import SemanticPlace
@@ -49,6 +50,11 @@ class Index:
         )
         return await self.rows_of(place)
 
+    async def nearest(self, place: SemanticPlace, vector: Sequence[float], threshold: float) -> str | None:
+        """The digest of the nearest."""
+        near = await self.questions.nearest(place, vector, threshold)
+        return near and near.digest
+
     async def rows_of(self, place: SemanticPlace) -> int:
         rows = await self.database.fetch("SELECT count(*) AS n FROM semantic_cache WHERE scope = $1", place.scope)
         return rows[0]["n"]
@@ -74,9 +80,9 @@ async def test_a_near_question_is_found_and_a_far_one_is_not(index: Index) -> No
     place = new_place()
     await index.questions.add(place, HI, "d1", 60)
 
-    assert await index.questions.nearest(place, at_similarity(0.97), 0.95) == "d1"
-    assert await index.questions.nearest(place, at_similarity(0.2), 0.95) is None
-    assert await index.questions.nearest(place, [-1.0, 0.0, 0.0], 0.01) is None
+    assert await index.nearest(place, at_similarity(0.97), 0.95) == "d1"
+    assert await index.nearest(place, at_similarity(0.2), 0.95) is None
+    assert await index.nearest(place, [-1.0, 0.0, 0.0], 0.01) is None
     assert index.outcomes.seen == {"added": 1, "near": 1, "far": 2}
 
 
@@ -85,14 +91,14 @@ async def test_the_threshold_itself_is_near_enough(index: Index, cosine: float, 
     place = new_place()
     await index.questions.add(place, HI, "d1", 60)
 
-    assert (await index.questions.nearest(place, at_similarity(cosine), 0.9) is not None) == found
+    assert (await index.nearest(place, at_similarity(cosine), 0.9) is not None) == found
 
 
 async def test_the_same_text_is_found_at_any_threshold(index: Index) -> None:
     place, vector = new_place(), [math.sin(number) / 7 for number in range(1_536)]
     await index.questions.add(place, vector, "d1", 60)
 
-    assert await index.questions.nearest(place, vector, 1.0) == "d1"
+    assert await index.nearest(place, vector, 1.0) == "d1"
 
 
 async def test_the_nearest_of_several_is_found(index: Index) -> None:
@@ -100,7 +106,18 @@ async def test_the_nearest_of_several_is_found(index: Index) -> None:
     for digest, cosine in (("d1", 0.91), ("d2", 0.99), ("d3", 0.95)):
         await index.questions.add(place, at_similarity(cosine), digest, 60)
 
-    assert await index.questions.nearest(place, HI, 0.9) == "d2"
+    near = await index.questions.nearest(place, HI, 0.9)
+    assert near is not None and near.digest == "d2"
+    assert near.similarity == pytest.approx(0.99, abs=1e-6)
+
+
+async def test_nothing_is_nearer_than_the_same(index: Index) -> None:
+    place, vector = new_place(), [0.1, 0.7, -0.3]
+    await index.questions.add(place, vector, "d1", 60)
+    near = await index.questions.nearest(place, vector, 0.9)
+
+    assert near is not None
+    assert 1 - 1e-6 <= near.similarity <= 1
 
 
 @pytest.mark.parametrize("differs", ["scope", "rest_digest", "embedding_model"])
@@ -110,7 +127,7 @@ async def test_another_account_question_or_embedding_model_finds_nothing(index: 
     words = {name: getattr(place, name) for name in SemanticPlace.__struct_fields__}
     other = SemanticPlace(**{**words, differs: "another"})
 
-    assert await index.questions.nearest(other, HI, 0.5) is None
+    assert await index.nearest(other, HI, 0.5) is None
 
 
 async def test_vectors_of_different_lengths_keep_apart(index: Index) -> None:
@@ -118,8 +135,8 @@ async def test_vectors_of_different_lengths_keep_apart(index: Index) -> None:
     await index.questions.add(place, HI, "d1", 60)
     await index.questions.add(place, [1.0, 0.0], "d2", 60)
 
-    assert await index.questions.nearest(place, HI, 0.9) == "d1"
-    assert await index.questions.nearest(place, [1.0, 0.1], 0.9) == "d2"
+    assert await index.nearest(place, HI, 0.9) == "d1"
+    assert await index.nearest(place, [1.0, 0.1], 0.9) == "d2"
 
 
 async def test_vectors_without_a_direction_match_nothing(index: Index) -> None:
@@ -129,21 +146,21 @@ async def test_vectors_without_a_direction_match_nothing(index: Index) -> None:
     await index.questions.add(place, [1e-30, 0.0, 0.0], "d3", 60)
 
     assert await index.rows_of(place) == 2
-    assert await index.questions.nearest(place, [0.0, 0.0, 0.0], 0.01) is None
-    assert await index.questions.nearest(place, [1e-30, 0.0, 0.0], 0.01) in (None, "d2")
-    assert await index.questions.nearest(place, HI, 0.9) == "d2"
+    assert await index.nearest(place, [0.0, 0.0, 0.0], 0.01) is None
+    assert await index.nearest(place, [1e-30, 0.0, 0.0], 0.01) in (None, "d2")
+    assert await index.nearest(place, HI, 0.9) == "d2"
 
 
 async def test_a_question_ends_with_its_time_to_live_and_begins_anew_when_stored_again(index: Index) -> None:
     place = new_place()
     await index.questions.add(place, HI, "d1", 60)
     index.clock.move(59)
-    assert await index.questions.nearest(place, HI, 0.9) == "d1"
+    assert await index.nearest(place, HI, 0.9) == "d1"
     index.clock.move(1)
-    assert await index.questions.nearest(place, HI, 0.9) is None
+    assert await index.nearest(place, HI, 0.9) is None
 
     await index.questions.add(place, HI, "d1", 60)
-    assert await index.questions.nearest(place, HI, 0.9) == "d1"
+    assert await index.nearest(place, HI, 0.9) == "d1"
     assert await index.rows_of(place) == 1
 
 
@@ -164,8 +181,8 @@ async def test_a_purge_takes_all_of_one_account_and_nothing_else(index: Index) -
         await index.questions.add(place, HI, "d1", 60)
     await index.questions.purge(mine.scope)
 
-    assert await index.questions.nearest(mine, HI, 0.9) is None
-    assert await index.questions.nearest(other, HI, 0.9) == "d1"
+    assert await index.nearest(mine, HI, 0.9) is None
+    assert await index.nearest(other, HI, 0.9) == "d1"
 
 
 async def test_a_stopped_database_is_not_waited_for() -> None:
@@ -177,16 +194,19 @@ async def test_a_stopped_database_is_not_waited_for() -> None:
             async with open_database(server.endpoint) as database:
                 index, place = Index(database, limit_s=0.05), new_place()
                 async with asyncio.timeout(PATIENT_S):
-                    while not await index.questions.nearest(place, HI, 0.9):
+                    while not await index.nearest(place, HI, 0.9):
                         await index.questions.add(place, HI, "d1", 60)
+                await index.questions.look()
+                assert index.questions.can_compare
                 assert server.pid is not None
                 os.kill(server.pid, signal.SIGSTOP)
                 _signal_children(server.pid, signal.SIGSTOP)
                 try:
                     async with asyncio.timeout(PATIENT_S):  # each would wait 5 s for a connection, and for its cancel
                         for _ in range(100):
-                            assert await index.questions.nearest(place, HI, 0.9) is None
+                            assert await index.nearest(place, HI, 0.9) is None
                             await index.questions.add(place, HI, "d1", 60)
+                    assert not index.questions.can_compare
                 finally:
                     _signal_children(server.pid, signal.SIGCONT)
                     os.kill(server.pid, signal.SIGCONT)
@@ -212,14 +232,19 @@ async def test_a_database_without_pgvector_migrates_and_finds_nothing(servers: S
         await migrate_database(bare)
         async with open_database(bare) as database:
             index, place = Index(database), new_place()
-            assert not await index.questions.is_installed()
+            with structlog.testing.capture_logs() as said:
+                await index.questions.look()
+                await index.questions.look()
+            assert [(line["event"], line["reason"]) for line in said] == [("semantic_cache_off", NO_PGVECTOR)]
+            assert not index.questions.can_compare
             await index.questions.add(place, HI, "d1", 60)
-            assert await index.questions.nearest(place, HI, 0.9) is None
+            assert await index.nearest(place, HI, 0.9) is None
             assert index.outcomes.seen == {"added": 1, "failed": 1}
 
             await _install_pgvector(msgspec.structs.replace(servers.database, dbname=name))
-            assert await index.questions.is_installed()
-            assert await index.questions.nearest(place, HI, 0.9) == "d1"
+            await index.questions.look()
+            assert index.questions.can_compare
+            assert await index.nearest(place, HI, 0.9) == "d1"
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.execute(f"DROP ROLE {role}")
@@ -236,10 +261,10 @@ async def test_the_newest_thousand_of_a_place_are_compared(index: Index) -> None
     place = new_place()
     await index.questions.add(place, HI, "oldest", 60)
     assert await index.copied(place, 999) == 1_000
-    assert await index.questions.nearest(place, HI, 0.9) == "oldest"
+    assert await index.nearest(place, HI, 0.9) == "oldest"
     assert await index.copied(place, 1_000) == 1_001
 
-    assert await index.questions.nearest(place, HI, 0.9) is None
+    assert await index.nearest(place, HI, 0.9) is None
 
 
 async def test_of_one_account_the_newest_ten_thousand_are_kept(index: Index) -> None:

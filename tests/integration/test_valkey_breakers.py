@@ -219,7 +219,7 @@ POLICIES = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(BreakerPolicy(window_ms=1_000), [(0, [CallsEnded(2, 1)]), (-12_000, [CallsEnded(1)]), (600, [CallsEnded(1)])])
 @given(POLICIES, STEPS)
 def test_the_script_decides_as_the_domain_does(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.ai_endpoint import KEEP_ALIVE
+from api.ai_answer import KEEP_ALIVE
 from domain.errors import OutcomeUnknown, ProviderBroken, ProviderRefused
 from domain.request import RequestCompleted, RequestEnd, RequestFailed
 from domain.upstream import Endpoint, ReplyPiece
@@ -93,7 +93,7 @@ async def test_a_client_that_leaves_after_the_first_piece_is_charged_for_the_who
 async def test_a_client_that_stops_reading_is_given_up_and_its_answer_still_accounted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.ai_endpoint.SLOW_CLIENT_S", 0.01)
+    monkeypatch.setattr("api.ai_answer.SLOW_CLIENT_S", 0.01)
     client = Client()
     client.on_message = lambda message: setattr(client, "stops_reading", bool(message.get("body")))
 
@@ -108,7 +108,7 @@ async def test_a_client_that_reads_nothing_at_all_is_given_up_and_its_answer_sti
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not even the status: it left a former answer on the same connection unread."""
-    monkeypatch.setattr("api.ai_endpoint.SLOW_CLIENT_S", 0.01)
+    monkeypatch.setattr("api.ai_answer.SLOW_CLIENT_S", 0.01)
     streaming, waiting = Client(), Client(stream=False)
     streaming.stops_reading = waiting.stops_reading = True
 
@@ -120,7 +120,7 @@ async def test_a_client_that_reads_nothing_at_all_is_given_up_and_its_answer_sti
 
 
 async def test_a_client_that_stops_reading_does_not_keep_a_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.ai_endpoint.SLOW_CLIENT_S", 0.01)
+    monkeypatch.setattr("api.ai_answer.SLOW_CLIENT_S", 0.01)
     client = Client()
     client.on_message = lambda message: setattr(client, "stops_reading", bool(message.get("body")))
 
@@ -149,7 +149,7 @@ async def test_a_connection_that_is_gone_when_the_answer_comes_harms_nobody(
 async def test_a_silent_provider_is_bridged_by_comments_and_its_answer_follows(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.ai_endpoint.KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr("api.ai_answer.KEEP_ALIVE_S", 0.001)
     client, going_on = Client(endpoint), asyncio.Event()
     client.on_message = lambda message: going_on.set() if message.get("body") == KEEP_ALIVE else None
 
@@ -161,7 +161,7 @@ async def test_a_silent_provider_is_bridged_by_comments_and_its_answer_follows(
 
 
 async def test_a_connection_that_is_gone_takes_no_comment_and_leaves_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.ai_endpoint.KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr("api.ai_answer.KEEP_ALIVE_S", 0.001)
     noise: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
     client, going_on = Client(), asyncio.Event()
@@ -186,7 +186,7 @@ FAILURES = [
 async def test_a_failure_after_a_keep_alive_is_one_event_in_the_dialects_own_words(
     endpoint: Endpoint, failure: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.ai_endpoint.KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr("api.ai_answer.KEEP_ALIVE_S", 0.001)
     client, going_on = Client(endpoint), asyncio.Event()
     client.on_message = lambda message: going_on.set() if message.get("body") == KEEP_ALIVE else None
 

@@ -99,5 +99,5 @@ class ManyCallers(RuleBasedStateMachine):
         assert phase_at(self.breaker, self.now_ms) == "closed"
 
 
-ManyCallers.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+ManyCallers.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 test_many_callers = ManyCallers.TestCase

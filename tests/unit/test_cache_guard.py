@@ -67,9 +67,12 @@ async def test_after_failures_in_a_row_it_is_left_alone_until_one_probe_succeeds
         await refused(guard, server)
     assert server.calls == FAILURES_TO_OPEN
     assert server.outcomes.seen == {"failed": FAILURES_TO_OPEN, "skipped": 3}
+    assert not guard.would_try
 
     server.clock.move(OPEN_S)
+    assert guard.would_try
     await refused(guard, server)
+    assert not guard.would_try
     await refused(guard, server)
     assert server.calls == FAILURES_TO_OPEN + 1
 

@@ -19,7 +19,8 @@ def check(declared: Declaration, kept: Declaration | None = None) -> None:
     check_declaration(declared, kept or Declaration(), KNOWN, PROVIDERS)
 
 
-SIMILAR = CachePolicy(ttl_s=60, semantic=SemanticPolicy(embedding_model="embed", threshold=0.9))
+def similar(embedding_model: str) -> CachePolicy:
+    return CachePolicy(ttl_s=60, semantic=SemanticPolicy(embedding_model=embedding_model, threshold=0.9))
 
 
 def test_what_fits_together_is_taken() -> None:
@@ -28,6 +29,10 @@ def test_what_fits_together_is_taken() -> None:
             deployment("eu", provider="groq", priority=-1, region="eu", base_url="http://127.0.0.1:8000/v1"),
             route("fast", "eu", fallback_models=("o3", "slow"), cache=CachePolicy(ttl_s=60)),
             route("slow", "eu"),
+            deployment("vectors", model="embed"),
+            route("near", "eu", cache=similar("embed")),
+            route("nearer", "eu", cache=similar("vectors-anywhere")),
+            route("vectors-anywhere", "vectors"),
             limits("model", "fast"),
             limits("model", "o3", tokens_per_day=0),
             limits("key", "*", spend_per_day_nanos=MAX_AMOUNT),
@@ -59,8 +64,21 @@ def test_what_fits_together_is_taken() -> None:
             "its fallbacks lead back to it",
         ),
         (
-            declaration(deployment("a"), route("r", "a", cache=SIMILAR)),
-            "routes[0] (r).cache.semantic: answers are given again to the same question only",
+            declaration(deployment("a"), route("r", "a", cache=similar("embedd"))),
+            "routes[0] (r).cache.semantic.embedding_model: 'embedd' is neither a model nor a route",
+        ),
+        (
+            declaration(deployment("a"), route("r", "a", cache=similar("o3"))),
+            "routes[0] (r).cache.semantic.embedding_model: 'o3' makes no embeddings",
+        ),
+        (
+            declaration(
+                deployment("a"),
+                deployment("e", model="embed"),
+                route("r", "a", cache=similar("s")),
+                route("s", "a", "e"),
+            ),
+            "routes[0] (r).cache.semantic.embedding_model: 's' makes no embeddings",
         ),
         (declaration(limits(), limits()), "limits[1] (key:*): 'key:*' is there twice"),
         (declaration(limits("model", "x")), "limits[0] (model:x).subject: 'x' is neither a model nor a route"),
@@ -100,6 +118,15 @@ def test_what_others_declared_is_part_of_the_whole() -> None:
         check(declaration(), kept)
     check(declaration(route("s", "theirs")), kept)
     assert models_named(kept) == {"gpt-4o", "s"}
+
+
+def test_the_route_that_others_embed_with_cannot_be_taken_away() -> None:
+    kept = declaration(deployment("theirs"), route("r", "theirs", cache=similar("vectors")))
+
+    check(declaration(deployment("e", model="embed"), route("vectors", "e")), kept)
+    with pytest.raises(InvalidInput, match="'vectors' is neither a model nor a route"):
+        check(declaration(), kept)
+    assert models_named(kept) == {"gpt-4o", "vectors"}
 
 
 def test_no_more_is_declared_than_one_message_can_name() -> None:

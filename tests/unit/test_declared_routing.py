@@ -101,6 +101,7 @@ def test_nothing_is_declared_by_no_file_and_by_one_of_models_alone(path: Path) -
         (("ttl_s = 60", "ttl_s = 0"), "routes[0] (fast).cache: ttl_s is between"),
         (("ttl_s", "ttl"), "routes[0] (fast).cache: Object contains unknown field `ttl`; take it out"),
         (("threshold", "thresh"), "routes[0] (fast).cache.semantic: Object"),
+        (("threshold = 0.9", "threshold = 1.5"), "routes[0] (fast).cache.semantic: threshold is above 0 and at most 1"),
         (("rpm", "rpx"), "deployments[0] (gpt-eu).limits: Object contains unknown field `rpx`"),
         (('name = "fast"', 'nam = "fast"'), "routes[0]: Object contains unknown field `nam`"),
         (('"1.50"', "1.5"), "limits[0] (*).spend_usd_per_day: Expected `str | null`"),

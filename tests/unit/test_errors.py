@@ -28,6 +28,7 @@ EXAMPLES: dict[type[AggregatorError], tuple[Any, ...]] = {
     errors.AnswerLost: ("req_1", "it is gone"),
     errors.RateLimited: (Verdict(allowed=False, binding=PER_MINUTE, retry_after_s=900),),
     errors.BudgetExhausted: (Verdict(allowed=False, binding=PER_DAY, retry_after_s=900),),
+    errors.DeploymentsFull: (Verdict(allowed=False, binding=PER_MINUTE, retry_after_s=900),),
     errors.ProviderError: ("sim", "it failed"),
     errors.ProviderUnreachable: ("sim", "it failed"),
     errors.ProviderTimeout: ("sim", "it failed"),

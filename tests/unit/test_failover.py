@@ -276,24 +276,28 @@ HEDGED = route(hedge_after_s=2.0)
 
 
 def test_a_slow_call_gets_company_on_another_deployment() -> None:
-    assert hedge(plan(HEDGED), [], "a", AT_START, delivered=False) == TryNext("b", 2.0, 300.0, is_retry=True)
-    assert hedge(plan(HEDGED), [], "b", AT_START, delivered=False) == TryNext("a", 2.0, 300.0, is_retry=True)
+    assert hedge(plan(HEDGED), [], "a", AT_START) == TryNext("b", 0.0, 300.0, is_retry=True)
+    assert hedge(plan(HEDGED), [], "b", AT_START) == TryNext("a", 0.0, 300.0, is_retry=True)
+
+
+def test_company_gets_no_more_time_than_is_left() -> None:
+    assert hedge(plan(HEDGED), [], "a", Now(590.0)) == TryNext("b", 0.0, 10.0, is_retry=True)
 
 
 @pytest.mark.parametrize(
-    ("asked", "now", "delivered", "attempts"),
+    ("asked", "now", "attempts"),
     [
-        (plan(HEDGED), AT_START, True, []),
-        (plan(route()), AT_START, False, []),
-        (plan(HEDGED), Now(0, retry_allowed=False), False, []),
-        (plan(HEDGED), Now(0, unavailable=frozenset("b")), False, []),
-        (plan(HEDGED), Now(598.0), False, []),
-        (plan(HEDGED), AT_START, False, [failed("b")]),
-        (plan(route(hedge_after_s=2.0, attempts_max=1)), AT_START, False, []),
-        (plan(route(hedge_after_s=2.0, retry_unknown=False)), AT_START, False, []),
-        (plan(HEDGED, ("a",)), AT_START, False, []),
+        (plan(route()), AT_START, []),
+        (plan(HEDGED), Now(0, retry_allowed=False), []),
+        (plan(HEDGED), Now(0, unavailable=frozenset("b")), []),
+        (plan(HEDGED), Now(599.6), []),
+        (plan(HEDGED), AT_START, [failed("b")]),
+        (plan(route(hedge_after_s=2.0, attempts_max=1)), AT_START, []),
+        (plan(route(hedge_after_s=2.0, retry_unknown=False)), AT_START, []),
+        (plan(HEDGED, ("a",)), AT_START, []),
+        (plan(HEDGED), AT_START, [failed("c", UNPAYABLE)] * (MOST_CALLS - 1)),
     ],
-    ids="delivered unwanted budget unavailable no_time tried attempts unknown alone".split(),
+    ids="unwanted budget unavailable no_time tried attempts unknown alone bound".split(),
 )
-def test_no_hedge(asked: Plan, now: Now, delivered: bool, attempts: list[Attempt]) -> None:
-    assert hedge(asked, attempts, "a", now, delivered=delivered) is None
+def test_no_hedge(asked: Plan, now: Now, attempts: list[Attempt]) -> None:
+    assert hedge(asked, attempts, "a", now) is None

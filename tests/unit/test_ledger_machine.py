@@ -192,7 +192,7 @@ class CreditUnderWorkers(RuleBasedStateMachine):
             assert msgspec.json.decode(msgspec.json.encode(carried), type=Ledger) == carried
 
 
-CreditUnderWorkers.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+CreditUnderWorkers.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 test_credit_under_workers = CreditUnderWorkers.TestCase
 
 INTEGER = st.integers(-1000, 1000)

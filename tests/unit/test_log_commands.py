@@ -118,6 +118,16 @@ def test_a_trace_shows_each_attempt_before_the_end() -> None:
     assert text.index(said) < text.index("attempt 2 at d2: m at sim")
 
 
+def test_a_trace_tells_of_calls_side_by_side_and_what_the_one_given_up_may_cost() -> None:
+    trace = Trace(admitted=step(admitted("r1")), found_by="reading")
+    trace.attempts.append(step(msgspec.structs.replace(attempted("r1", 1), evidence="estimated"), 2))
+    trace.ended = step(msgspec.structs.replace(completed("r1", 5), attempts=2, deployment="d2", hedged=True), 3)
+    text = _as_text(trace)
+
+    assert "the provider may bill 0.000000004 USD, nobody is charged" in text
+    assert "attempt 2 at d2: m at sim; two calls ran side by side" in text
+
+
 def test_the_tail_is_filtered_by_stream_account_and_type() -> None:
     (envelope,) = batch("/workers/w", 1, completed("r1", 5))
 

@@ -132,6 +132,7 @@ def test_parts_of_text_are_read_together() -> None:
         chat(("user", "Hi"), ("assistant", "Well,")),
         chat(("user", "  ")),
         chat(("user", "x" * 8_001)),
+        chat(("user", "half a pair \ud83d")),
         chat(),
         chat(("user", None)),
         question(messages="Hi"),

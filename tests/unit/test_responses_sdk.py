@@ -192,7 +192,7 @@ FRAGMENTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(FRAGMENTS)
 def test_the_clients_own_accumulator_finds_every_text(fragments: list[AnswerEvent]) -> None:
     text = "".join(event.text for event in fragments if isinstance(event, TextDelta))

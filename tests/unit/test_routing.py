@@ -25,7 +25,7 @@ CANDIDATES = st.lists(
         priority=st.integers(-2, 2),
         phase=st.sampled_from(get_args(Phase)),
         in_flight=st.integers(0, 4),
-        concurrent=st.none() | st.integers(1, 3),
+        full=st.booleans(),
         latency_ms=st.none() | st.floats(0, 1e6),
         cost_nanos=st.none() | st.integers(0, 10**9),
         context_length=st.sampled_from([0, 1_000, 100_000]),
@@ -71,7 +71,7 @@ def test_every_candidate_is_either_in_the_order_or_skipped_for_a_reason(
         assert view.weight and view.phase in ("closed", "half_open")
         assert not 0 < view.context_length < request.context_tokens
         assert view.capabilities is None or request.needs <= view.capabilities
-        assert view.concurrent is None or view.in_flight < view.concurrent
+        assert not view.full
     assert msgspec.json.decode(msgspec.json.encode(choice), type=Choice) == choice
 
 
@@ -87,7 +87,7 @@ def test_the_edges_of_chance_are_no_trouble(strategy: Strategy, candidates: list
         (CandidateView(name="a", phase="open"), "breaker open"),
         (CandidateView(name="a", phase="throttled"), "throttled"),
         (CandidateView(name="a", phase="probing"), "probe running"),
-        (CandidateView(name="a", in_flight=3, concurrent=3), "full"),
+        (CandidateView(name="a", full=True), "full"),
         (CandidateView(name="a", context_length=999), "input too long"),
         (CandidateView(name="a", capabilities=frozenset({"streaming"})), "lacks tools, vision"),
     ],

@@ -224,7 +224,6 @@ def test_in_whatever_pieces_the_events_are_stored_they_come_to_the_same(
 
 
 @given(request_logs, st.data())
-@settings(deadline=None)
 def test_the_next_owner_goes_on_as_the_last_one_would_have(messages: list[Message], data: st.DataObject) -> None:
     """At any moment, with any part of the accounts charged."""
     owner, settled = Settlement(), dict.fromkeys(ACCOUNTS, 0)
@@ -256,7 +255,7 @@ def test_what_was_saved_does_not_change_when_the_owner_reads_on() -> None:
 
 
 @given(request_logs, st.lists(st.integers(0, 100), min_size=2, max_size=6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_several_owners_at_different_places_charge_every_first_end_exactly_once(
     messages: list[Message], places: list[int]
 ) -> None:

@@ -39,9 +39,6 @@ class Feed:
         raw = msgspec.json.encode(self._messages[self._told - 1])
         return [LogMessage("REQ", self._told, "req.0", AT, raw)]
 
-    async def done(self, position: int) -> None:
-        """Nothing is held back."""
-
 
 class Reader:
     """Of the house's own request log."""

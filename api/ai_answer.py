@@ -1,0 +1,198 @@
+"""One admitted AI request's way back to the client, as a whole answer or as a stream."""
+
+import asyncio
+import re
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from api.ai_errors import ErrorFormat
+from api.answer_cache import CacheTurn
+from api.body import Receive
+from api.drain import Stopped
+from api.errors import failure_from
+from api.keep_alive import KeepAlive
+from api.rate_limits import Permit
+from api.send import Send, send_whole
+from api.slow_client import SLOW_CLIENT_S, SlowClient
+from api.telemetry import RequestTelemetry
+from commands.answer_request import AnswerRequestHandler, Running
+from domain.money import usd
+from domain.upstream import ReplyPiece
+
+KEEP_ALIVE_S = 7.5
+"""No stream is silent for longer than twice that, 15 s: proxies cut connections that seem dead."""
+KEEP_ALIVE = b": keep-alive\n\n"
+NOT_IN_HEADERS = re.compile(r"[^\x20-\x7e]")
+MAX_HEADER_CHARS = 2_000
+
+JSON = (b"content-type", b"application/json")
+EVENT_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+FAILED = "ai_request_failed"
+"""What an unexpected error is logged as."""
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What stands beside a request: its place within the limits, and what the cache has to do with it."""
+
+    permit: Permit
+    cached: CacheTurn
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who waits: the two ends of their connection, and how they want to be told of failures."""
+
+    receive: Receive
+    send: Send
+    errors: ErrorFormat
+
+
+class AiAnswer:
+    """Who cancels it, ends it: what was used is charged, and the client is told that there is no more."""
+
+    def __init__(
+        self,
+        handler: AnswerRequestHandler,
+        telemetry: RequestTelemetry,
+        running: Running,
+        sides: Sides,
+        client: Client,
+    ) -> None:
+        self._sides = sides
+        self._handler = handler
+        self._telemetry = telemetry
+        self._errors = client.errors
+        self._running = running
+        self._receive = client.receive
+        self._send = client.send
+        self._slow = SlowClient(SLOW_CLIENT_S)
+        self._alive: KeepAlive | None = None
+        self._started = False
+        self._is_told = False
+
+    async def run(self) -> None:
+        try:
+            await (self._stream() if self._running.command.call.stream else self._whole())
+        except Exception as error:
+            if self._is_told:
+                logger.error(FAILED, exc_info=error)
+            else:
+                await self._fail(error)
+        except asyncio.CancelledError:
+            if self._is_told or (task := asyncio.current_task()) is None:
+                raise
+            task.uncancel()
+            await self._fail(Stopped())
+        finally:
+            self._telemetry.ended(self._running)
+
+    async def _whole(self) -> None:
+        reply = await self._handler.complete(self._running)
+        headers = [JSON, *self._headers(self._running.end_position), *_cost(self._running)]
+        await self._give_whole(200, headers, reply.body)
+        await self._sides.cached.keep(reply)
+
+    async def _stream(self) -> None:
+        watcher = asyncio.create_task(self._watch())
+        closing = b""
+        try:
+            async with self._slow, KeepAlive(KEEP_ALIVE_S, self._say_alive) as self._alive:
+                async with aclosing(self._handler.stream(self._running)) as pieces:
+                    async for piece in pieces:
+                        closing += piece.closing
+                        self._sides.cached.pass_by(piece)
+                        await self._pass_on(piece)
+                self._is_told = True
+                await self._give(_receipt(self._running) + closing, more=False)
+                await self._sides.cached.keep(None)
+        finally:
+            watcher.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._running.client_gone = True
+
+    async def _pass_on(self, piece: ReplyPiece) -> None:
+        if piece.data:
+            await self._give(piece.data, more=True)
+
+    async def _say_alive(self) -> None:
+        """A stream that waits for its first piece begins with this: from then on a failure is an event."""
+        if not self._running.client_gone:
+            with suppress(OSError):
+                await self._say(KEEP_ALIVE, more=True)
+
+    async def _give(self, data: bytes, *, more: bool) -> None:
+        if self._running.client_gone:
+            return
+        if self._alive is not None:
+            self._alive.said()
+        if not await self._slow.bounded(self._say(data, more=more)):
+            self._running.client_gone = True
+
+    async def _say(self, data: bytes, *, more: bool) -> None:
+        """The status goes out with the first piece, so that a failure before it has a status of its own."""
+        if not self._started:
+            self._started = True
+            headers = [*EVENT_STREAM, *self._headers(self._running.admitted_position)]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _give_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self._is_told = True
+        async with self._slow:
+            await self._slow.bounded(send_whole(self._send, status, headers, body))
+
+    async def _fail(self, error: Exception) -> None:
+        """Once the stream has begun, an error is an event, and nothing says that all is well."""
+        failure, request_id = failure_from(error, FAILED), self._running.command.call.request_id
+        if self._started:
+            async with self._slow:
+                await self._give(self._errors.event(failure, request_id), more=False)
+            return
+        answer = self._errors.whole(failure, request_id)
+        headers = [*answer.raw_headers, *self._headers(self._running.end_position), *_cost(self._running)]
+        if self._running.forbids_repeat(error):
+            headers.append((b"x-should-retry", b"false"))
+        await self._give_whole(answer.status, headers, answer.body)
+
+    def _headers(self, position: int) -> list[tuple[bytes, bytes]]:
+        running = self._running
+        headers = [
+            (b"x-request-id", running.command.call.request_id.encode()),
+            (b"x-agg-provider", running.candidate.provider.encode()),
+            (b"x-agg-model", _as_header(running.candidate.model.model)),
+            *self._sides.cached.headers,
+            (b"x-agg-attempts", b"%d" % running.attempts),
+            (b"x-agg-position", b"REQ:%d" % position),
+            *self._sides.permit.headers,
+        ]
+        if dropped := self._running.prepared.dropped:
+            headers.append((b"x-agg-dropped", _as_header(", ".join(dropped))))
+        return headers
+
+
+def _as_header(said: str) -> bytes:
+    """A client's own words: nothing in them may end the header, or make it longer than clients read."""
+    return NOT_IN_HEADERS.sub("?", said[:MAX_HEADER_CHARS]).encode()
+
+
+def _cost(running: Running) -> list[tuple[bytes, bytes]]:
+    return [(b"x-agg-cost-usd", usd(running.end.cost_nanos).encode())] if running.end else []
+
+
+def _receipt(running: Running) -> bytes:
+    """What headers cannot say before the end, as comments that clients pass over."""
+    cost = usd(running.end.cost_nanos) if running.end else "unknown"
+    return f": x-agg-cost-usd: {cost}\n: x-agg-position: REQ:{running.end_position}\n\n".encode()
