@@ -1,9 +1,9 @@
 """Of those who ask the same at the same time one asks the provider, the others get its answer from the cache.
 
-In this process the first is the leader, and when it fails the next in line is; among workers a lock in Valkey decides,
-and who does not have it looks for the stored answer now and then. Followers of a stream wait for its end as well: what
-is handed on is a whole answer, charged and stored, never one that may yet be cut. All waits end at a deadline, from
-where everybody asks alone.
+In this process the first is the leader, and when it fails the next in line is. It looks for a kept answer; where there
+is none the cache says which worker leads, and the others look again now and then. Followers of a stream wait for its
+end as well: what is handed on is a whole answer, charged and stored, never one that may yet be cut. All waits end at a
+deadline, from where everybody asks alone.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from adapters.flight_locks import FlightLocks
 from domain.response_cache import CachedAnswer, CacheKey, ResponseCache
 
 LONGEST_POLL_S = 0.25
@@ -38,10 +37,11 @@ USUAL_BOUNDS = FlightBounds()
 
 
 class Turn(msgspec.Struct):
-    """`answer` is the one to serve, found elsewhere; None: ask the provider. If that went well and the answer was
-    stored (`ResponseCache.put` has returned), set `answer` before the turn ends, so that all who wait get it."""
+    """`answer` is the one to serve, found elsewhere; None: ask the provider. If that went well, set `answer` before the
+    turn ends, so that all who wait get it; and once the cache has kept it for `token`, take `token` away."""
 
     answer: CachedAnswer | None = None
+    token: str = ""
 
     @property
     def must_ask(self) -> bool:
@@ -51,40 +51,37 @@ class Turn(msgspec.Struct):
 class SingleFlight:
     """Of one event loop. `new_token` makes a word that no other turn of any worker has."""
 
-    def __init__(
-        self,
-        cache: ResponseCache,
-        locks: FlightLocks,
-        new_token: Callable[[], str],
-        bounds: FlightBounds = USUAL_BOUNDS,
-    ) -> None:
+    def __init__(self, cache: ResponseCache, new_token: Callable[[], str], bounds: FlightBounds = USUAL_BOUNDS) -> None:
         self._cache = cache
-        self._locks = locks
         self._new_token = new_token
         self._bounds = bounds
         self._lines: dict[Want, Line] = {}
 
     @asynccontextmanager
     async def turn(self, key: CacheKey, *, wait_s: float, max_age_s: int | None = None) -> AsyncGenerator[Turn]:
-        """After a miss. Others wait while it is open and its asker leads; so end it as soon as the answer is stored.
+        """Others wait while it is open and must ask; so end it as soon as the answer is kept. Nobody waits until an
+        answer that was found has been served.
 
         A turn that ends without an answer, or by any exception, makes the next one in line the leader.
         """
         deadline = asyncio.get_running_loop().time() + wait_s
         want = (key, max_age_s)
         leads, answer = await self._line_up(want, deadline)
-        if not leads:
-            yield Turn(answer)
-            return
-        turn, token = Turn(), self._new_token()
-        try:
-            turn.answer = await self._lock(key, token, deadline, max_age_s)
-            yield turn
-        finally:
+        turn = Turn(answer)
+        if leads:
+            turn.token = self._new_token()
             try:
-                await self._locks.release(key, token)
+                answer = turn.answer = await self._look(key, turn, deadline, max_age_s)
+                if answer is None:
+                    yield turn
             finally:
-                self._hand_on(want, turn.answer)
+                try:
+                    if turn.token:
+                        await self._cache.release(key, turn.token)
+                finally:
+                    self._hand_on(want, turn.answer)
+        if not leads or answer is not None:
+            yield turn
 
     async def _line_up(self, want: Want, deadline: float) -> tuple[bool, CachedAnswer | None]:
         """Whether we lead in this process, else the leader's answer, or None to ask without being waited for."""
@@ -125,16 +122,15 @@ class SingleFlight:
         for place in line:
             place.set_result(answer)
 
-    async def _lock(self, key: CacheKey, token: str, deadline: float, max_age_s: int | None) -> CachedAnswer | None:
-        """None once no other worker asks, or at the deadline; else what the other one stored.
-
-        The cache is asked after the lock: an answer may have been stored between the caller's miss and now.
-        """
+    async def _look(self, key: CacheKey, turn: Turn, deadline: float, max_age_s: int | None) -> CachedAnswer | None:
+        """None once no other worker asks, or at the deadline; else what is kept."""
         loop, pause_s = asyncio.get_running_loop(), self._bounds.first_poll_s
         while True:
-            is_ours = await self._locks.take(key, token)
-            answer = await self._cache.get(key, max_age_s)
-            if answer is not None or is_ours or loop.time() + pause_s > deadline:
-                return answer
+            looked = await self._cache.get_or_lead(key, turn.token, max_age_s)
+            if looked.leads:
+                return None
+            if looked.answer is not None or loop.time() + pause_s > deadline:
+                turn.token = ""
+                return looked.answer
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_POLL_S)

@@ -114,9 +114,11 @@ class _Miss(CacheTurn):
         )
         if answer is None or answer.size_bytes > query.policy.max_bytes:
             return
-        await self._cache.put(query.key, answer, query.policy.ttl_s)
-        if self._turn is not None:
-            self._turn.answer = answer
+        turn = self._turn
+        is_kept = await self._cache.put(query.key, answer, query.policy.ttl_s, turn.token if turn else "")
+        if turn is not None:
+            turn.answer = answer
+            turn.token = "" if is_kept else turn.token
         if self._compared is not None:
             await self._similar.remember(self._compared, query)
 
@@ -162,17 +164,15 @@ class AnswerCache:
     @asynccontextmanager
     async def _found(self, query: CacheQuery) -> AsyncGenerator[CacheTurn]:
         """Of those who ask the same at once, one compares; and nobody waits until another's hit has been read."""
-        answer = await self._cache.get(query.key, query.max_age_s)
-        if answer is None:
-            async with self._flights.turn(query.key, wait_s=LONGEST_WAIT_S, max_age_s=query.max_age_s) as turn:
-                compared = await self._similar.compare(query) if turn.must_ask else None
-                if compared is not None and compared.answer is not None:
-                    turn.answer = compared.answer
-                answer = turn.answer
-                if answer is None:
-                    yield _Miss(self._cache, self._similar, query, turn, compared)
-                    return
-        assert answer is not None, "else it was a miss"
+        flight = self._flights.turn(query.key, wait_s=LONGEST_WAIT_S, max_age_s=query.max_age_s)
+        async with flight as turn:
+            compared = await self._similar.compare(query) if turn.must_ask else None
+            if compared is not None and compared.answer is not None:
+                turn.answer = compared.answer
+            answer = turn.answer
+            if answer is None:
+                yield _Miss(self._cache, self._similar, query, turn, compared)
+                return
         yield _Hit(answer)
 
 

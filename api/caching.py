@@ -1,7 +1,7 @@
 """The response cache put together: for the same question, and on routes that want it for nearly the same one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 
 from adapters import pgvector_semantic_cache, valkey_response_cache
 from adapters.cache_guard import CacheGuard
-from adapters.flight_locks import ValkeyFlightLocks
 from adapters.live_directory import LiveDirectory
 from adapters.pgvector_semantic_cache import PgvectorSemanticCache
 from adapters.single_flight import SingleFlight
@@ -36,8 +35,11 @@ class CacheStores:
 
 @dataclass(frozen=True)
 class Caching:
+    """`close` before Valkey's client."""
+
     answers: AnswerCache
     questions: PgvectorSemanticCache
+    close: Callable[[], Awaitable[None]]
 
 
 def compose_caching(
@@ -50,7 +52,7 @@ def compose_caching(
     count, count_question = telemetry.count, telemetry.of("question")
     guard = CacheGuard(valkey_response_cache.FAILURES, time.monotonic, count)
     cache = ValkeyResponseCache(stores.valkey, stores.sealing_key, guard, now, time.monotonic, count)
-    flights = SingleFlight(cache, ValkeyFlightLocks(stores.valkey, guard), new_id)
+    flights = SingleFlight(cache, new_id)
     question_guard = CacheGuard(pgvector_semantic_cache.FAILURES, time.monotonic, count_question)
     questions = PgvectorSemanticCache(stores.database, question_guard, now, count_question)
 
@@ -59,4 +61,4 @@ def compose_caching(
         return route.cache if route is not None else None
 
     similar = SimilarAnswers(cache, questions, embedder, now)
-    return Caching(AnswerCache(cache, flights, similar, policy_of), questions)
+    return Caching(AnswerCache(cache, flights, similar, policy_of), questions, cache.aclose)

@@ -176,6 +176,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         caching = compose_caching(
             CacheStores(valkey, backbone.database, keyring.cached_answers), directory, embedding, now, cache_telemetry
         )
+        stack.push_async_callback(caching.close)
         parts = AiParts(
             authenticator=accounts.authenticator,
             models=models,

@@ -168,8 +168,15 @@ class StreamTape:
         )
 
 
+class Looked(msgspec.Struct, frozen=True):
+    """`answer`, or whether whoever looked `leads`: asks the provider, while others who want the same wait."""
+
+    answer: CachedAnswer | None
+    leads: bool
+
+
 class ResponseCache(Protocol):
-    """Reading and keeping never fail and take at most 50 ms: what cannot be read in time is a miss."""
+    """Reading and keeping never fail and take at most a tenth of a second: what cannot be read in time is a miss."""
 
     @property
     def is_asked(self) -> bool:
@@ -178,7 +185,18 @@ class ResponseCache(Protocol):
 
     async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None: ...
 
-    async def put(self, key: CacheKey, answer: CachedAnswer, ttl_s: int) -> None: ...
+    async def get_or_lead(self, key: CacheKey, token: str, max_age_s: int | None = None) -> Looked:
+        """In one step, so that no two lead at once. `token` is a word that no other look of any worker has. Everybody
+        leads when nobody can tell: two that ask are better than none."""
+        ...
+
+    async def put(self, key: CacheKey, answer: CachedAnswer, ttl_s: int, token: str = "") -> bool:
+        """Whether it is kept; the lead that was taken with `token` ends with that."""
+        ...
+
+    async def release(self, key: CacheKey, token: str) -> None:
+        """The lead that was taken with this token, and no other."""
+        ...
 
     async def purge(self, scope: str) -> None:
         """What was kept for an account (or `SHARED`) can never be read again. Raises Unavailable when that is not

@@ -1,4 +1,4 @@
-"""Cached answers and where they are kept: makers, and a cache, an index and locks in memory."""
+"""Cached answers and where they are kept: makers, and a cache and an index in memory."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import msgspec
 from api.similar_answers import Embedding
 from commands.answer_request import AnswerRequest
 from domain.pricing import Tokens
-from domain.response_cache import CachedAnswer, CacheKey, cache_key
+from domain.response_cache import CachedAnswer, CacheKey, Looked, cache_key
 from domain.semantic_cache import NearQuestion, SemanticPlace
 from domain.upstream import Endpoint
 
@@ -90,32 +90,31 @@ def an_answer(body: bytes = b'{"id":"1"}', *, is_stream: bool = False, at: datet
 
 
 class InMemoryResponseCache:
-    """Keeps all for ever. While it is not `is_asked`, it is for tests to leave it alone."""
+    """Keeps all for ever. While it is not `is_asked`, it is for tests to leave it alone. `leads` are tokens by key."""
 
     def __init__(self) -> None:
         self.is_asked = True
         self.answers: dict[CacheKey, CachedAnswer] = {}
+        self.leads: dict[CacheKey, str] = {}
 
     async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None:
         return self.answers.get(key)
 
-    async def put(self, key: CacheKey, answer: CachedAnswer, ttl_s: int) -> None:
+    async def get_or_lead(self, key: CacheKey, token: str, max_age_s: int | None = None) -> Looked:
+        answer = self.answers.get(key)
+        return Looked(answer, leads=answer is None and self.leads.setdefault(key, token) == token)
+
+    async def put(self, key: CacheKey, answer: CachedAnswer, ttl_s: int, token: str = "") -> bool:
         self.answers[key] = answer
+        await self.release(key, token)
+        return True
+
+    async def release(self, key: CacheKey, token: str) -> None:
+        if self.leads.get(key) == token:
+            del self.leads[key]
 
     async def purge(self, scope: str) -> None:
         self.answers = {key: answer for key, answer in self.answers.items() if key.scope != scope}
-
-
-class InMemoryFlightLocks:
-    def __init__(self) -> None:
-        self.held: dict[CacheKey, str] = {}
-
-    async def take(self, key: CacheKey, token: str) -> bool:
-        return self.held.setdefault(key, token) == token
-
-    async def release(self, key: CacheKey, token: str) -> None:
-        if self.held.get(key) == token:
-            del self.held[key]
 
 
 class InMemorySemanticIndex:

@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -13,12 +14,11 @@ from redis.asyncio import Redis
 from adapters.cache_guard import FAILURES_TO_OPEN, OPEN_S, CacheGuard
 from adapters.embedded.valkey import ValkeyServer
 from adapters.endpoints import RedisEndpoint, ServiceEndpoints
-from adapters.flight_locks import ValkeyFlightLocks
 from adapters.single_flight import SingleFlight
 from adapters.valkey import open_valkey
 from adapters.valkey_response_cache import FAILURES, ValkeyResponseCache
 from domain.errors import Unavailable
-from domain.response_cache import LARGEST_ANSWER_BYTES, CachedAnswer, CacheKey
+from domain.response_cache import LARGEST_ANSWER_BYTES, CachedAnswer, CacheKey, Looked
 from tests.caching import SEALING_KEY, Clock, Outcomes, an_answer, key_of
 from tests.support import open_directory
 
@@ -27,16 +27,24 @@ PATIENT_S = 10.0
 
 
 class Cache:
-    """A response cache and locks over one client, with what they counted."""
+    """A response cache over one client, with what it counted."""
 
     def __init__(self, valkey: Redis, limit_s: float = PATIENT_S) -> None:
         self.valkey = valkey
         self.clock, self.outcomes = Clock(), Outcomes()
         guard = CacheGuard(FAILURES, self.clock.monotonic, self.outcomes, limit_s)
         self.answers = ValkeyResponseCache(
-            valkey, SEALING_KEY, guard, self.clock.now, self.clock.monotonic, self.outcomes
+            valkey, SEALING_KEY, guard, self.clock.now, self.clock.monotonic, self.outcomes, limit_s
         )
-        self.locks = ValkeyFlightLocks(valkey, guard)
+
+
+@asynccontextmanager
+async def cache_over(valkey: Redis, limit_s: float = PATIENT_S) -> AsyncGenerator[Cache]:
+    cache = Cache(valkey, limit_s)
+    try:
+        yield cache
+    finally:
+        await cache.answers.aclose()
 
 
 def patient_client(where: RedisEndpoint) -> Redis:
@@ -45,8 +53,8 @@ def patient_client(where: RedisEndpoint) -> Redis:
 
 @pytest.fixture
 async def cache(servers: ServiceEndpoints) -> AsyncIterator[Cache]:
-    async with patient_client(servers.redis) as valkey:
-        yield Cache(valkey)
+    async with patient_client(servers.redis) as valkey, cache_over(valkey) as cache:
+        yield cache
 
 
 def new_scope() -> str:
@@ -130,7 +138,7 @@ async def test_an_answer_that_was_altered_does_not_open(cache: Cache) -> None:
     for offset in (0, 5, 30):
         await cache.valkey.setrange(place_of(key), offset, b"\x00\xff")
         assert await cache.answers.get(key) is None
-    await cache.valkey.set(place_of(key), b"")
+    await cache.valkey.set(place_of(key), b"a")
 
     assert await cache.answers.get(key) is None
     assert cache.outcomes.seen["unreadable"] == 4
@@ -178,8 +186,8 @@ async def test_answers_leave_room_for_rate_limits() -> None:
         server = ValkeyServer(directory / "valkey")
         await server.start()
         try:
-            async with patient_client(server.endpoint) as valkey:
-                cache, key = Cache(valkey), new_key()
+            async with patient_client(server.endpoint) as valkey, cache_over(valkey) as cache:
+                key = new_key()
                 used = (await valkey.info("memory"))["used_memory"]
                 await valkey.config_set("maxmemory", int(used * 1.2))
                 await cache.answers.put(key, an_answer(), 60)
@@ -211,8 +219,8 @@ async def test_without_valkey_all_is_a_miss_and_nobody_waits(harm: signal.Signal
                 for _ in range(200):
                     assert await cache.answers.get(key) is None
                     await cache.answers.put(key, an_answer(), 60)
-                assert await cache.locks.take(key, "t")
-                await cache.locks.release(key, "t")
+                assert await cache.answers.get_or_lead(key, "t") == Looked(None, leads=True)
+                await cache.answers.release(key, "t")
                 with pytest.raises(Unavailable):
                     await cache.answers.purge(key.scope)
             seen = cache.outcomes.seen
@@ -227,14 +235,18 @@ async def test_without_valkey_all_is_a_miss_and_nobody_waits(harm: signal.Signal
         finally:
             if harm == signal.SIGSTOP and server.pid:
                 os.kill(server.pid, signal.SIGCONT)
+            await cache.answers.aclose()
             await valkey.aclose()
             await server.stop()
 
 
 async def test_calls_that_are_given_up_never_mix_up_answers(servers: ServiceEndpoints) -> None:
     """A reply that comes after its reader has gone must not be taken for the next reader's."""
-    async with patient_client(servers.redis) as valkey:
-        patient, hasty = Cache(valkey), Cache(valkey, limit_s=0)
+    async with (
+        patient_client(servers.redis) as valkey,
+        cache_over(valkey) as patient,
+        cache_over(valkey, limit_s=0) as hasty,
+    ):
         keys = [new_key() for _ in range(20)]
         for key in keys:
             await patient.answers.put(key, an_answer(key.digest.encode() + key.scope.encode()), 60)
@@ -251,16 +263,54 @@ async def test_calls_that_are_given_up_never_mix_up_answers(servers: ServiceEndp
             assert found.body == key.digest.encode() + key.scope.encode()
 
 
-async def test_only_who_took_a_lock_releases_it(cache: Cache) -> None:
-    key = new_key()
+async def test_only_who_took_the_lead_gives_it_back(cache: Cache) -> None:
+    key, answers = new_key(), cache.answers
 
-    assert await cache.locks.take(key, "mine")
-    assert not await cache.locks.take(key, "other")
-    await cache.locks.release(key, "other")
-    assert not await cache.locks.take(key, "other")
+    assert (await answers.get_or_lead(key, "mine")).leads
+    assert (await answers.get_or_lead(key, "mine")).leads, "a call that is made twice"
+    assert not (await answers.get_or_lead(key, "other")).leads
+    await answers.release(key, "other")
+    assert not (await answers.get_or_lead(key, "other")).leads
     assert 0 < await cache.valkey.pttl(f"{place_of(key)}:lock") <= 60_000
-    await cache.locks.release(key, "mine")
-    assert await cache.locks.take(key, "other")
+    await answers.release(key, "mine")
+    assert (await answers.get_or_lead(key, "other")).leads
+
+
+async def test_an_answer_that_is_kept_ends_the_lead_of_who_keeps_it(cache: Cache) -> None:
+    key, answers = new_key(), cache.answers
+    await answers.get_or_lead(key, "mine")
+
+    assert await answers.put(key, an_answer(), 60, "other")
+    assert await cache.valkey.exists(f"{place_of(key)}:lock")
+    assert await answers.put(key, an_answer(), 60, "mine")
+    assert not await cache.valkey.exists(f"{place_of(key)}:lock")
+    assert await answers.get_or_lead(key, "other") == Looked(an_answer(), leads=False)
+
+
+async def test_who_finds_no_answer_that_will_do_leads(cache: Cache) -> None:
+    old, broken = new_key(), new_key()
+    for key in (old, broken):
+        await cache.answers.put(key, an_answer(), 60)
+    cache.clock.move(10)
+    await cache.valkey.set(place_of(broken), b"a2 broken")
+
+    assert await cache.answers.get_or_lead(old, "mine", 9) == Looked(None, leads=True)
+    assert await cache.answers.get_or_lead(old, "other", 9) == Looked(None, leads=False)
+    assert await cache.answers.get_or_lead(broken, "mine") == Looked(None, leads=True)
+
+
+async def test_what_another_worker_purged_does_not_come_back_through_what_this_one_remembers(
+    cache: Cache, servers: ServiceEndpoints
+) -> None:
+    key, late = new_key(), an_answer(b"late")
+    await cache.answers.put(key, an_answer(), 60)
+    async with patient_client(servers.redis) as valkey, cache_over(valkey) as other:
+        await other.answers.purge(key.scope)
+        await valkey.delete(f"cache:{{{key.scope}}}:generation")
+        assert await cache.answers.put(key_of(key.scope, seed=1), late, 60)
+
+        assert await other.answers.get(key) is None
+        assert await other.answers.get(key_of(key.scope, seed=1)) == late
 
 
 def test_over_four_event_loops_one_leads(servers: ServiceEndpoints) -> None:
@@ -268,9 +318,8 @@ def test_over_four_event_loops_one_leads(servers: ServiceEndpoints) -> None:
     key, asked = new_key(), list[int]()
 
     async def work(number: int) -> list[CachedAnswer | None]:
-        async with patient_client(servers.redis) as valkey:
-            cache = Cache(valkey)
-            flights = SingleFlight(cache.answers, cache.locks, lambda: uuid.uuid4().hex)
+        async with patient_client(servers.redis) as valkey, cache_over(valkey) as cache:
+            flights = SingleFlight(cache.answers, lambda: uuid.uuid4().hex)
 
             async def ask() -> CachedAnswer | None:
                 async with flights.turn(key, wait_s=PATIENT_S) as turn:
@@ -278,8 +327,9 @@ def test_over_four_event_loops_one_leads(servers: ServiceEndpoints) -> None:
                         asked.append(number)
                         await asyncio.sleep(0)
                         answer = an_answer(b"%d" % number)
-                        await cache.answers.put(key, answer, 60)
                         turn.answer = answer
+                        if await cache.answers.put(key, answer, 60, turn.token):
+                            turn.token = ""
                     return turn.answer
 
             return await asyncio.gather(*(ask() for _ in range(10)))

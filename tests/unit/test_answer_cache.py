@@ -19,7 +19,6 @@ from domain.semantic_cache import SemanticPolicy
 from domain.upstream import Reply, ReplyPiece
 from tests.answering import command
 from tests.caching import (
-    InMemoryFlightLocks,
     InMemoryResponseCache,
     InMemorySemanticIndex,
     LetterEmbedder,
@@ -45,7 +44,6 @@ class Desk:
     def __init__(self, policy: CachePolicy = SIMILAR) -> None:
         self.policy = policy
         self.cache, self.index, self.embedder = InMemoryResponseCache(), InMemorySemanticIndex(), LetterEmbedder()
-        self.locks = InMemoryFlightLocks()
         self.numbers = count(1)
         self.now = datetime.now(UTC)
         self.answers = self.worker()
@@ -53,7 +51,7 @@ class Desk:
     def worker(self) -> AnswerCache:
         """Another process over the same stores."""
         tokens = (f"{id(self)}-{number}" for number in self.numbers)
-        flights = SingleFlight(self.cache, self.locks, lambda: next(tokens), FlightBounds(first_poll_s=0))
+        flights = SingleFlight(self.cache, lambda: next(tokens), FlightBounds(first_poll_s=0))
         similar = SimilarAnswers(self.cache, self.index, self.embedder, lambda: self.now)
         return AnswerCache(self.cache, flights, similar, lambda _: self.policy)
 
@@ -321,7 +319,7 @@ async def test_who_leaves_while_waiting_for_an_embedding_lets_the_next_one_go_on
     leaving.cancel()
 
     assert (await next_one)[0] == "miss"
-    assert desk.locks.held == {}
+    assert desk.cache.leads == {}
 
 
 @given(st.lists(st.sampled_from([FRANCE, FRANCE_AGAIN, NOTHING_LIKE_IT, "zzz", "France, the capital of what is it?"])))

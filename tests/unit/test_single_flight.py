@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.single_flight import FlightBounds, SingleFlight
-from domain.response_cache import CachedAnswer, CacheKey
-from tests.caching import InMemoryFlightLocks, InMemoryResponseCache, an_answer, key_of, until
+from domain.response_cache import CachedAnswer, CacheKey, Looked
+from tests.caching import InMemoryResponseCache, an_answer, key_of, until
 
 KEY = key_of(messages=[])
 LONG_S = 60.0
@@ -24,13 +24,10 @@ class ProviderDown(Exception):
 class Worker:
     """Asks as the request path would. `asking` is what the provider does; it is called by leaders only."""
 
-    def __init__(
-        self, cache: InMemoryResponseCache, locks: InMemoryFlightLocks, bounds: FlightBounds = AT_ONCE
-    ) -> None:
+    def __init__(self, cache: InMemoryResponseCache, bounds: FlightBounds = AT_ONCE) -> None:
         tokens = count()
         self.cache = cache
-        self.locks = locks
-        self.flights = SingleFlight(cache, locks, lambda: f"{id(self)}-{next(tokens)}", bounds)
+        self.flights = SingleFlight(cache, lambda: f"{id(self)}-{next(tokens)}", bounds)
         self.asked = 0
 
     async def ask(
@@ -45,15 +42,15 @@ class Worker:
             if turn.must_ask:
                 self.asked += 1
                 answer = await asking()
-                if answer:
-                    await self.cache.put(key, answer, 60)
+                if answer and await self.cache.put(key, answer, 60, turn.token):
+                    turn.token = ""
                 turn.answer = answer
             return turn.answer
 
 
 @pytest.fixture
 def worker() -> Worker:
-    return Worker(InMemoryResponseCache(), InMemoryFlightLocks())
+    return Worker(InMemoryResponseCache())
 
 
 class Gate:
@@ -106,7 +103,7 @@ async def test_who_comes_later_finds_the_stored_answer(worker: Worker) -> None:
 
 
 async def test_who_wants_a_younger_answer_does_not_wait_with_the_others() -> None:
-    worker = Worker(InMemoryResponseCache(), _NoLocks())
+    worker = Worker(_Away())
     gate = Gate()
     askers = [asyncio.create_task(worker.ask(gate, max_age_s=age)) for age in (None, None, 5)]
     await settled()
@@ -116,11 +113,11 @@ async def test_who_wants_a_younger_answer_does_not_wait_with_the_others() -> Non
     await asyncio.gather(*askers)
 
 
-class _NoLocks(InMemoryFlightLocks):
-    """As when Valkey is away."""
+class _Away(InMemoryResponseCache):
+    """As Valkey is when it does not answer."""
 
-    async def take(self, key: CacheKey, token: str) -> bool:
-        return True
+    async def get_or_lead(self, key: CacheKey, token: str, max_age_s: int | None = None) -> Looked:
+        return Looked(None, leads=True)
 
 
 outcomes = st.lists(st.sampled_from(["answers", "fails", "is refused", "is cancelled"]), min_size=1, max_size=8)
@@ -131,7 +128,7 @@ def test_the_next_in_line_asks_until_one_has_an_answer(said: list[str], gone: li
     """`said` is how asking goes for each, in line; those in `gone` are cancelled while they wait in line."""
 
     async def run() -> None:
-        worker = Worker(InMemoryResponseCache(), InMemoryFlightLocks())
+        worker = Worker(InMemoryResponseCache())
         started = asyncio.Event()
         tasks: list[asyncio.Task[CachedAnswer | None]] = []
 
@@ -206,7 +203,7 @@ async def test_after_the_deadline_a_follower_asks_alone(worker: Worker) -> None:
 
 
 async def test_a_line_and_the_number_of_lines_are_bounded() -> None:
-    worker = Worker(InMemoryResponseCache(), InMemoryFlightLocks(), FlightBounds(flights=1, followers=2))
+    worker = Worker(InMemoryResponseCache(), FlightBounds(flights=1, followers=2))
     gate = Gate()
     askers = [asyncio.create_task(worker.ask(gate)) for _ in range(4)]
     askers.append(asyncio.create_task(worker.ask(gate, key=key_of(seed=1))))
@@ -219,8 +216,8 @@ async def test_a_line_and_the_number_of_lines_are_bounded() -> None:
 
 
 async def test_of_several_workers_one_asks() -> None:
-    cache, locks = InMemoryResponseCache(), InMemoryFlightLocks()
-    workers = [Worker(cache, locks) for _ in range(4)]
+    cache = InMemoryResponseCache()
+    workers = [Worker(cache) for _ in range(4)]
     gate = Gate()
     askers = [asyncio.create_task(worker.ask(gate)) for worker in workers for _ in range(5)]
     await settled()
@@ -228,12 +225,12 @@ async def test_of_several_workers_one_asks() -> None:
 
     assert await asyncio.gather(*askers) == [gate.answer] * 20
     assert sum(worker.asked for worker in workers) == 1
-    assert not locks.held
+    assert not cache.leads
 
 
 async def test_a_worker_that_failed_leaves_it_to_another() -> None:
-    cache, locks = InMemoryResponseCache(), InMemoryFlightLocks()
-    one, other = Worker(cache, locks), Worker(cache, locks)
+    cache = InMemoryResponseCache()
+    one, other = Worker(cache), Worker(cache)
     failed = asyncio.Event()
 
     async def failing() -> CachedAnswer | None:
@@ -253,8 +250,15 @@ async def test_a_worker_that_failed_leaves_it_to_another() -> None:
     assert await second == gate.answer
 
 
+async def test_nobody_waits_while_an_answer_that_was_found_is_served(worker: Worker) -> None:
+    await worker.cache.put(KEY, an_answer(), 60)
+    async with worker.flights.turn(KEY, wait_s=LONG_S) as turn:
+        assert turn.answer == an_answer()
+        assert not worker.flights._lines
+
+
 async def test_another_workers_lock_is_not_waited_for_beyond_the_deadline(worker: Worker) -> None:
-    await worker.locks.take(KEY, "of a worker that hangs")
+    await worker.cache.get_or_lead(KEY, "of a worker that hangs")
     gate = Gate()
     gate.opened.set()
 
