@@ -16,7 +16,7 @@ _SANE = re.compile(rb"[A-Za-z0-9_.:/+=-]{8,128}")
 
 def new_id() -> str:
     """A time-ordered UUID in hex, as all our ids are."""
-    return uuid7(time.time_ns() // 1_000_000, os.urandom(10)).hex
+    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
 def request_id_of(scope: MutableMapping[str, Any]) -> str:

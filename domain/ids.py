@@ -16,12 +16,12 @@ BUCKETS = 256
 SYSTEM_ACCOUNT = AccountId("system")
 
 
-def uuid7(unix_ms: int, entropy: bytes) -> uuid.UUID:
-    """A time-ordered UUID (RFC 9562) from milliseconds since 1970 and 10 random bytes."""
+def uuid7(unix_ms: int, entropy: bytes) -> str:
+    """A time-ordered UUID (RFC 9562), in hex, from milliseconds since 1970 and 10 random bytes."""
     value = (unix_ms & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(entropy[:10], "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return uuid.UUID(int=value)
+    return f"{value:032x}"
 
 
 def event_id(command_id: CommandId, index: int) -> str:

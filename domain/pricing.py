@@ -1,6 +1,7 @@
 """Token classes and dated prices. Rates are nano-USD per million tokens of a class."""
 
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -116,9 +117,13 @@ def ceiling_nanos(input_tokens: int, output_tokens: int, rates: Rates) -> int:
 
 
 def _dearest(input_tokens: int, output_tokens: int, rates: Rates) -> int:
-    dearest_input = max(rates.rate_of(name) for name in INPUT_CLASSES)
-    dearest_output = max(rates.rate_of(name) for name in OUTPUT_CLASSES)
+    dearest_input, dearest_output = _dearest_rates(rates)
     return input_tokens * dearest_input + output_tokens * dearest_output
+
+
+@lru_cache(maxsize=4_096)
+def _dearest_rates(rates: Rates) -> tuple[int, int]:
+    return max(map(rates.rate_of, INPUT_CLASSES)), max(map(rates.rate_of, OUTPUT_CLASSES))
 
 
 def price_at(prices: tuple[Price, ...], at: datetime) -> Price | None:
