@@ -143,9 +143,14 @@ HEADERS = {
     "x-agg-provider": header("Who served it", "openai"),
     "x-agg-model": header("As the catalogue names it", "gpt-4o"),
     "x-agg-cost-usd": header("What it cost; in a stream a comment line says it", "0.000105"),
-    "x-agg-cache": header("Whether the cache answered", "bypass"),
+    "x-agg-cache": header("`hit`, `miss`, or `bypass` where the cache was not asked", "bypass"),
     "x-agg-cache-similarity": header("How near the question is that was answered; only where it was another", "0.9731"),
     "x-agg-attempts": header("Upstream calls that were made", "1"),
     "x-agg-position": header("Where its end stands in the log; of a stream, its admission", "REQ:34"),
+    "ratelimit-policy": header(
+        "The limits that it counts in; `x-ratelimit-*` as OpenAI has them", '"key-requests-minute";q=600;w=60'
+    ),
+    "ratelimit": header("What is left of each, and when it is whole again", '"key-requests-minute";r=599;t=60'),
+    "x-agg-degraded": header("`limits`: each worker goes by its own share just now", "limits"),
     "x-agg-dropped": header("Parameters left out as `drop_params` allowed; not there when none was", "seed"),
 }

@@ -12,6 +12,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from api.error_handlers import speaks_openai
+from api.errors import KINDS
 from api.openapi_ai import ai_paths, ai_schemas
 from api.openapi_schemas import IDEMPOTENCY_KEY, header, simplify, without_null
 
@@ -62,22 +63,34 @@ ERRORS = {
     402: "Not enough credit: retrying does not help",
     403: "An API key may not do this; log in",
     404: "There is no such thing, or it is another account's",
+    408: "The body came too slowly",
     409: "It conflicts with what is recorded",
     413: "The body is too large",
     422: "The request is not valid: `errors` names the places",
     429: "Too much at once; `retry-after` says when to come back",
     502: "The provider failed",
-    503: "The log or the read models cannot answer now; `retry-after` says when to come back",
+    503: "The log or the read models cannot answer now, or this server is being stopped; "
+    "`retry-after` says when to come back",
     504: "The provider took too long",
 }
+ADMINISTRATORS = {403: "Only an administrator may do this"}
 OF_OPERATION: Mapping[str, Mapping[int, str]] = {
     "register": {409: "The e-mail address is taken", 429: ERRORS[429]},
-    "read_catalog": {403: "Only an administrator may do this"},
-    "replace_catalog": {403: "Only an administrator may do this"},
+    "read_catalog": ADMINISTRATORS,
+    "replace_catalog": ADMINISTRATORS,
+    "read_providers": ADMINISTRATORS,
+    "purge_cache": ADMINISTRATORS,
     "log_in": {401: "Wrong e-mail or password", 429: ERRORS[429]},
     "refresh_session": {401: "The session has ended, or the refresh token was used twice (`refresh_reuse`)"},
 }
-AI_ERRORS = (400, 401, 402, 404, 409, 413, 429, 502, 503, 504)
+AI_ERRORS: Mapping[int, str] = {
+    **{status: ERRORS[status] for status in (400, 401, 404, 408, 413, 502, 503, 504)},
+    402: "Not enough credit, or a budget is used up: retrying does not help",
+    409: "The first request with this `Idempotency-Key` still runs, or its answer is lost",
+    422: "The `Idempotency-Key` was used for another request",
+    429: "A limit of yours is reached, every deployment is at its own, or this key has too many streams open; "
+    "`retry-after` says when to come back",
+}
 
 
 def complete(found: dict[str, Any], app: Litestar) -> dict[str, Any]:
@@ -92,7 +105,7 @@ def complete(found: dict[str, Any], app: Litestar) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(SCHEMAS)
     schemas.update(simplify(ai_schemas()))
-    errors = {style: answers({status: ERRORS[status] for status in AI_ERRORS}, style) for style in STYLES}
+    errors = {style: answers(AI_ERRORS, style) for style in STYLES}
     document["paths"] = dict(sorted({**document["paths"], **ai_paths(errors, CREDENTIALS)}.items()))
     return document
 
@@ -126,7 +139,7 @@ def _complete_operation(operation: dict[str, Any], handler: HTTPRouteHandler, pa
     if ident == "read_usage":
         responses["200"]["content"] = _USAGE
     if ident in ("health", "ready"):
-        operation["responses"]["503"] = {**responses["200"], "description": "Not now; the body says what is down"}
+        operation["responses"]["503"] = {**responses["200"], "description": "Not now; the body says why"}
 
 
 def _errors_of(operation: dict[str, Any], path: str, *, known: bool) -> dict[int, str]:
@@ -140,7 +153,7 @@ def _errors_of(operation: dict[str, Any], path: str, *, known: bool) -> dict[int
     if ident in SESSION_ONLY:
         statuses.add(403)
     if "requestBody" in operation:
-        statuses |= {400, 413}
+        statuses |= {400, 408, 413}
     if "requestBody" in operation or any(known["in"] != "path" for known in operation.get("parameters", ())):
         statuses.add(400 if speaks_openai(path) else 422)
     if "{" in path:
@@ -180,9 +193,10 @@ _RETRY = {"retry-after": header("Seconds to wait, at most 120; not always there"
 _ERROR_HEADERS: dict[int, dict[str, Any]] = {
     401: {"www-authenticate": header("How to authenticate", 'Bearer realm="ai-aggregator"')},
     402: {"x-should-retry": header("Always false: SDKs do not retry", "false")},
-    429: _RETRY,
+    429: {**_RETRY, "x-should-retry": header("False where waiting does not help", "false")},
     503: _RETRY,
 }
+_CODE = {**_text("For programs: stable"), "examples": sorted({kind.code for kind in KINDS.values()})}
 _OBJECT: dict[str, Any] = {"type": "object"}
 _USAGE = {
     "application/json": {
@@ -209,7 +223,7 @@ SCHEMAS: dict[str, Any] = {
             "title": _text("The same for every occurrence"),
             "status": {"type": "integer"},
             "detail": _text("What happened, and what to do"),
-            "code": _text("For programs: stable"),
+            "code": _CODE,
             "request_id": _text(),
             "errors": {
                 "type": "array",
@@ -237,7 +251,7 @@ SCHEMAS: dict[str, Any] = {
                     "message": _text(),
                     "type": _text(),
                     "param": {"type": ["string", "null"]},
-                    "code": _text(),
+                    "code": _CODE,
                 },
             },
             "request_id": _text(),

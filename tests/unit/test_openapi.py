@@ -10,6 +10,7 @@ from litestar.testing import TestClient
 
 from api.asgi import Application
 from api.assets import mistakes
+from api.errors import KINDS
 from api.openapi import CONTENT_SECURITY_POLICY, document
 from api.openapi_schemas import simplify, without_null
 from api.settings import load_settings
@@ -74,6 +75,35 @@ def test_errors_are_described_in_the_words_of_the_route(operations: dict[str, An
     assert "x-should-retry" in refused["headers"]
     assert list(refused["content"]) == ["application/json"]
     assert list(operations["issue_key"]["responses"]["422"]["content"]) == ["application/problem+json"]
+
+
+def test_every_status_that_an_ai_route_answers_is_described(operations: dict[str, Any]) -> None:
+    answered = {str(kind.status) for kind in KINDS.values()} - {"403", "500"}
+
+    for name in ("create_chat_completion", "create_message"):
+        assert answered <= operations[name]["responses"].keys()
+
+
+def test_codes_for_programs_are_those_that_errors_have(described: dict[str, Any]) -> None:
+    schemas = described["components"]["schemas"]
+    problem, openai = schemas["Problem"], schemas["OpenAIError"]["properties"]["error"]
+
+    for error in (problem, openai):
+        assert error["properties"]["code"]["examples"] == sorted({kind.code for kind in KINDS.values()})
+    assert "deployments_full" in problem["properties"]["code"]["examples"]
+
+
+def test_what_is_for_administrators_says_so(operations: dict[str, Any]) -> None:
+    theirs = {name: operation for name, operation in operations.items() if "admin" in operation["tags"]}
+
+    assert theirs.keys() >= {"read_catalog", "replace_catalog", "read_providers", "purge_cache"}
+    assert all("403" in operation["responses"] for operation in theirs.values())
+
+
+def test_an_answer_from_the_cache_and_one_within_limits_say_so(operations: dict[str, Any]) -> None:
+    told = operations["create_chat_completion"]["responses"]["200"]["headers"].keys()
+
+    assert {"x-agg-cache", "x-agg-cache-similarity", "ratelimit", "ratelimit-policy", "x-agg-degraded"} <= told
 
 
 def test_the_page_names_only_what_is_served_here(client: TestClient[Any]) -> None:
