@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import zlib
+from functools import lru_cache
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -37,7 +38,7 @@ def seal_answer(sealing_key: bytes, key: CacheKey, generation: bytes, answer: Ca
     nonce, packed, form = os.urandom(NONCE_BYTES), _encode(answer), PLAIN
     if len(packed) >= WORTH_COMPRESSING_BYTES:
         packed, form = zlib.compress(packed, FASTEST), COMPRESSED
-    return form + nonce + _aead(sealing_key, key, generation).encrypt(nonce, packed, _bound_to(key, form))
+    return form + nonce + _aead(sealing_key, key.scope, generation).encrypt(nonce, packed, _bound_to(key, form))
 
 
 def open_answer(sealing_key: bytes, key: CacheKey, generation: bytes, sealed: bytes) -> CachedAnswer:
@@ -47,7 +48,7 @@ def open_answer(sealing_key: bytes, key: CacheKey, generation: bytes, sealed: by
         raise SealBroken
     try:
         nonce = sealed[len(PLAIN) : start]
-        packed = _aead(sealing_key, key, generation).decrypt(nonce, sealed[start:], _bound_to(key, form))
+        packed = _aead(sealing_key, key.scope, generation).decrypt(nonce, sealed[start:], _bound_to(key, form))
         if form == COMPRESSED:
             packed = zlib.decompressobj().decompress(packed, LARGEST_UNPACKED_BYTES)
         return _decode(packed)
@@ -55,9 +56,10 @@ def open_answer(sealing_key: bytes, key: CacheKey, generation: bytes, sealed: by
         raise SealBroken from None
 
 
-def _aead(sealing_key: bytes, key: CacheKey, generation: bytes) -> AESGCM:
+@lru_cache(maxsize=1_024)
+def _aead(sealing_key: bytes, scope: str, generation: bytes) -> AESGCM:
     """HKDF-Expand (RFC 5869) to one block. A generation has a fixed length, so that nothing else reads as the same."""
-    return AESGCM(hmac.digest(sealing_key, generation + key.scope.encode() + b"\x01", hashlib.sha256))
+    return AESGCM(hmac.digest(sealing_key, generation + scope.encode() + b"\x01", hashlib.sha256))
 
 
 def _bound_to(key: CacheKey, form: bytes) -> bytes:
