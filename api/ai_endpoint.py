@@ -115,7 +115,7 @@ class AiEndpoint:
         command = self._command(caller, request, asked.request_id, started_s)
         if request.stream:
             asked.hold_stream(parts.streams, caller.key_id or caller.account_id)
-        asked.permit = await parts.limits.admit(caller, request.model, command)
+        asked.permit = await parts.limits.admit(command)
         client = Client(receive, send, self.errors)
         policy = parts.cache.policy_of(request.model)
         if policy is None:

@@ -142,14 +142,12 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         requests = GroupCommitRequestLog(backbone.nats, backbone.worker, on_publish=LogTelemetry(registry).published)
         await requests.open()
         stack.push_async_callback(requests.close)
-        recall = NatsCreditRecall(backbone.nats, backbone.worker)
-        leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce, settings.lease_term)
-        stack.push_async_callback(leases.close)
-        await recall.listen(leases.give_back)
+        leases = await open_leases(backbone, stack)
         declared_providers = read_providers(settings.catalog)
         reachable = accounts_of(settings, declared_providers)
         providers = await open_providers(reachable, settings, stack)
-        connections = Connections(providers, reachable, settings, stack)
+        opened_later = await stack.enter_async_context(AsyncExitStack())
+        connections = Connections(providers, reachable, settings, opened_later)
         directory = LiveDirectory()
         keyring = Keyring(resolve_secrets(settings).master_key)
         accounts = compose_accounts(backbone, directory, stack)
@@ -201,6 +199,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
                 every(TEND_EVERY_S, holds.tend),
             )
         )
+        await routing.begin()
         yield Services(
             backbone=backbone,
             registry=registry,
@@ -220,6 +219,15 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             log=log,
             figures=StateFigures(registry),
         )
+
+
+async def open_leases(backbone: Backbone, stack: AsyncExitStack) -> CreditLeases:
+    recall = NatsCreditRecall(backbone.nats, backbone.worker)
+    term = backbone.settings.lease_term
+    leases = CreditLeases(backbone.store, backbone.worker, now, new_id, recall.announce, term)
+    stack.push_async_callback(leases.close)
+    await recall.listen(leases.give_back)
+    return leases
 
 
 def open_holds(valkey: Redis, backbone: Backbone, log: JetStreamLogEnds, stack: AsyncExitStack) -> Holds:

@@ -110,7 +110,7 @@ class QuestionEmbedding:
         return None
 
     async def _asked(self, command: AnswerRequest, model: str) -> Embedding | None:
-        permit = await self._limits.admit_unasked(model, command)
+        permit = await self._limits.admit_unasked(command)
         try:
             running = await self._answer_request.admit(command)
         except BaseException:

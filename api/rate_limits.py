@@ -6,7 +6,6 @@ from typing import Protocol
 
 import msgspec
 
-from api.auth import Caller
 from commands.answer_request import AnswerRequest
 from commands.holds import Hold, Holds
 from domain.declared_limits import EACH, LimitsSet
@@ -77,13 +76,13 @@ class RateLimits:
         self._by_place: dict[tuple[Scope, str], LimitsSet] = {}
         self._rules: dict[tuple[str, ...], Rules] = {}
 
-    async def admit(self, caller: Caller, asked_for: str, command: AnswerRequest) -> Permit:
+    async def admit(self, command: AnswerRequest) -> Permit:
         """Raises RateLimited, BudgetExhausted, Unavailable, Busy. Tokens are held by estimate, spend by its ceiling."""
-        return await self._held(self._rules_of(caller, asked_for), command)
+        return await self._held(self._rules_of(command), command)
 
-    async def admit_unasked(self, name: str, command: AnswerRequest) -> Permit:
+    async def admit_unasked(self, command: AnswerRequest) -> Permit:
         """What the gateway asks by itself, on its caller's account: only its cost counts. Raises as `admit` does."""
-        spend = [rule for rule in self._rules_of(command, name) if rule.kind == "spend"]
+        spend = [rule for rule in self._rules_of(command) if rule.kind == "spend"]
         return await self._held(tuple(spend), command)
 
     async def _held(self, rules: Rules, command: AnswerRequest) -> Permit:
@@ -105,8 +104,8 @@ class RateLimits:
         rules = self._at_hand().get(who)
         return self._made(who, (_of_model(*who),)) if rules is None else rules
 
-    def _rules_of(self, caller: Caller | AnswerRequest, asked_for: str) -> Rules:
-        who = (caller.key_id or "", caller.account_id, asked_for)
+    def _rules_of(self, command: AnswerRequest) -> Rules:
+        who = (command.key_id or "", command.account_id, command.asked_for)
         rules = self._at_hand().get(who)
         return self._made(who, _places(*who)) if rules is None else rules
 

@@ -1,37 +1,46 @@
-"""What the books say was spent: the `usage` read model, once it shows all that is in the log."""
+"""What the books say was spent: the read models, once they show all that is in the log."""
 
 from datetime import datetime
+from typing import Any
 
-from adapters.log_ends import JetStreamLogEnds
 from domain.errors import BehindPosition, Unavailable
+from domain.ids import AccountId
 from domain.limits import Scope
-from domain.ports import Database
-from projections.positions import wait_for
+from domain.ports import Database, LogEnds
+from projections.positions import WAIT_S, wait_for
+from projections.projection import Projection
+from projections.requests import REQUESTS
+from projections.spending import spent_by_account, spent_by_key, spent_on_name
 from projections.usage import USAGE
 
-COLUMNS: dict[Scope, str] = {"key": "key_id = $1", "account": "account_id = $1"}
-OF_ONE_MODEL = "account_id = $1 AND model = $3"
+READ: dict[Scope, tuple[Projection[Any], ...]] = {
+    "key": (USAGE,),
+    "account": (USAGE,),
+    "model": (USAGE, REQUESTS),
+    "plan": (USAGE,),
+}
 
 
 class RecordedSpend:
-    """Implements `SpentSince`."""
+    """Implements `SpentSince`. A read model that lags is waited for, and for one that stays behind nothing is said:
+    Unavailable. Rows of requests and of usage are needed for as long as the longest window, a month: what was deleted
+    earlier would count as never spent."""
 
-    def __init__(self, database: Database, log: JetStreamLogEnds) -> None:
+    def __init__(self, database: Database, log: LogEnds, wait_s: float = WAIT_S) -> None:
         self._database = database
         self._log = log
+        self._wait_s = wait_s
 
     async def __call__(self, scope: Scope, subject: str, start: datetime) -> int:
-        """In nano-USD. Subjects of models and plans are `account/name`."""
+        """In nano-USD. Subjects of models (or routes) and plans are `account/name`."""
         try:
-            await wait_for(self._database, [USAGE], {"REQ": await self._log.last_position("REQ")})
+            end = await self._log.last_position("REQ")
+            await wait_for(self._database, READ[scope], {"REQ": end}, timeout_s=self._wait_s)
         except BehindPosition as behind:
             raise Unavailable(f"What was spent is not known yet: {behind}") from behind
-        owner, _, name = subject.partition("/")
-        where, values = COLUMNS.get(scope, COLUMNS["account"]), [owner]
+        if scope == "key":
+            return await spent_by_key(self._database, subject, start)
+        account, _, name = subject.partition("/")
         if scope == "model":
-            where, values = OF_ONE_MODEL, [owner, name]
-        rows = await self._database.fetch(
-            f"SELECT coalesce(sum(cost_nanos), 0)::bigint AS spent FROM usage WHERE {where} AND hour >= $2",  # noqa: S608
-            *(values[0], start, *values[1:]),
-        )
-        return rows[0]["spent"]
+            return await spent_on_name(self._database, AccountId(account), name, start)
+        return await spent_by_account(self._database, AccountId(account), start)

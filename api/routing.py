@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import structlog
 from redis.asyncio import Redis
 
 from adapters.live_directory import LiveDirectory
@@ -21,6 +22,11 @@ from commands.route_requests import RouteBook
 from domain.breaker import BreakerPolicy
 from domain.deployment import Deployment, Route
 from domain.retry_budget import RetryBudget, RetryPolicy
+
+CATCH_UP_S = 5.0
+"""At a start; what the log holds of deployments is read well within it."""
+
+logger = structlog.get_logger()
 
 
 class _Routes(Mapping[str, Route]):
@@ -71,6 +77,16 @@ class Routing:
             }
             for view in self.breakers.view()
         ]
+
+    async def begin(self) -> None:
+        """Before anything is served: what is declared is reachable, and is looked at, from the first request on. What
+        fails, or a log that stays silent, holds nobody up: `tend` makes up for it."""
+        if not await self.directory.until(lambda: self.directory.caught_up, CATCH_UP_S):
+            logger.warning("routing_begins_without_the_log", waited_s=CATCH_UP_S)
+        try:
+            await self.tend()
+        except Exception:
+            logger.exception("routing_begins_untended")
 
     async def tend(self) -> None:
         """Once a second: follow what is declared, tell other workers how deployments are, hear it from them."""

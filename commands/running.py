@@ -37,6 +37,12 @@ class AnswerRequest(msgspec.Struct, frozen=True):
     kept: PreparedCall | None = None
 
     @property
+    def asked_for(self) -> str:
+        """The route or the model, by the one name that the catalogue has for it, however it was spelt."""
+        routed = self.routed
+        return self.model.model if routed is None else routed.trail[0].name
+
+    @property
     def routed(self) -> RoutePlan | None:
         return None if self.route is None or self.route.is_plain else self.route
 

@@ -52,6 +52,11 @@ scope = "model"
 subject = "sim/free"
 requests_per_minute = {PER_MINUTE}
 
+[[limits]]
+scope = "model"
+subject = "sim/embed"
+requests_per_day = 1
+
 [[routes]]
 name = "metered"
 deployments = ["alive"]
@@ -197,6 +202,14 @@ def test_over_two_workers_never_one_request_more_than_the_limit(program: Program
     assert all(1 <= int(answer.headers["retry-after"]) <= 120 for answer in refused)
     assert refused[0].headers["x-ratelimit-limit-requests"] == str(PER_MINUTE)
     assert "ratelimit-policy" in admitted[0].headers
+
+
+def test_bug_another_spelling_of_a_model_had_a_limit_of_its_own(program: Program) -> None:
+    with client_of(program.base_url, program.api_key) as client:
+        asked = [{"model": name, "input": "Hello"} for name in ("sim/embed", "sim/sim/embed")]
+        answers = [client.post("/v1/embeddings", json=each) for each in asked]
+
+    assert [answer.status_code for answer in answers] == [200, 429], [answer.text for answer in answers]
 
 
 def test_a_budget_is_never_overspent_and_says_402(program: Program, second: Beside) -> None:

@@ -6,6 +6,7 @@ import pytest
 from api.auth import Caller
 from api.rate_limits import UNLIMITED, Permit, RateLimits
 from commands.holds import Holds
+from domain.catalog import Model
 from domain.declared_limits import EACH, LimitsSet
 from domain.errors import BudgetExhausted, RateLimited
 from domain.ids import AccountId, KeyId, RequestId, UserId
@@ -32,7 +33,13 @@ class Desk:
 
     async def ask(self, caller: Caller = CALLER, model: str = "fast") -> Permit:
         self.count += 1
-        return await self.limits.admit(caller, model, command(request_id=RequestId(f"r{self.count}")))
+        asked = command(
+            request_id=RequestId(f"r{self.count}"),
+            account_id=caller.account_id,
+            key_id=caller.key_id,
+            model=Model(model, "sim", "echo", 8_000, 500),
+        )
+        return await self.limits.admit(asked)
 
     def of_model(self, name: str) -> list[str]:
         return [rule.counter for rule in self.limits.of_model(CALLER.account_id, name)]
