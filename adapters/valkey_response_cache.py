@@ -150,16 +150,20 @@ class ValkeyResponseCache:
         if not await self._room():
             return "full"
         fresh = new_generation()
-        generation = self._generations.get(key.scope, fresh)
+        known = self._generations.get(key.scope)
+        generation = known or fresh
         for _ in range(TRIES):
             sealed = seal_answer(self._sealing_key, key, generation, answer)
             reply = await self._call(KEEP, key, token, sealed, generation, ttl_s, fresh, LONGEST_TTL_S)
             if reply == 1:
+                self._remember(key.scope, generation)
                 return "stored"
             if len(reply) != GENERATION_BYTES:
                 return "unreadable"
             generation = reply
             self._remember(key.scope, generation)
+            if known is not None:  # the answer may be older than the purge
+                break
         return "purged_meanwhile"
 
     async def _room(self) -> bool:
@@ -177,12 +181,12 @@ class ValkeyResponseCache:
             return  # the lease ends by itself
 
     async def purge(self, scope: str) -> None:
+        generation = new_generation()
         try:
-            await self._guard.attempt(
-                lambda: self._valkey.set(_generation_of(scope), new_generation(), ex=LONGEST_TTL_S)
-            )
+            await self._guard.attempt(lambda: self._valkey.set(_generation_of(scope), generation, ex=LONGEST_TTL_S))
         except NoAnswer:
             raise Unavailable("Cached answers cannot be purged now: Valkey does not answer.") from None
+        self._remember(scope, generation)
         self._count("purged")
 
     async def aclose(self) -> None:

@@ -44,9 +44,12 @@ class BatchedScripts:
         self._timeout_s = timeout_s
         self._waiting: deque[tuple[Arguments, asyncio.Future[Any]]] = deque()
         self._sender: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def call(self, script: Script, keys: Sequence[bytes | str], arguments: Arguments) -> Any:
         """The script's answer. Raises ValkeyAway."""
+        if self._is_closed:
+            raise ValkeyAway("closed")
         if len(self._waiting) >= MAX_WAITING:
             raise ValkeyAway("too many calls are waiting")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -57,9 +60,13 @@ class BatchedScripts:
 
     async def aclose(self) -> None:
         """What still waits is told that Valkey is away."""
+        self._is_closed = True
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait({self._sender})
+        for _, future in self._waiting:  # a sender that never began leaves them
+            _settle(future, ValkeyAway("closed"))
+        self._waiting.clear()
         await self._connection.disconnect(nowait=True)
 
     async def _send_all(self) -> None:

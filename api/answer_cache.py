@@ -119,7 +119,7 @@ class _Miss(CacheTurn):
         if turn is not None:
             turn.answer = answer
             turn.token = "" if is_kept else turn.token
-        if self._compared is not None:
+        if self._compared is not None and is_kept:
             await self._similar.remember(self._compared, query)
 
 

@@ -131,7 +131,8 @@ class AnswerRequestHandler:
         try:
             reply = await self._call(running).complete()
         except Exception as error:
-            raise await self._fail(running, error, None, is_final=False) from error
+            failure = await self._fail(running, error, None, is_final=False)
+            raise failure from (None if failure is error else error)
         except BaseException:
             self._give_up(running, None, is_final=False)
             raise
@@ -156,7 +157,8 @@ class AnswerRequestHandler:
                 finish_reason = piece.finish_reason or finish_reason
                 yield piece
         except Exception as error:
-            raise await self._fail(running, error, usage, is_final=bool(finish_reason)) from error
+            failure = await self._fail(running, error, usage, is_final=bool(finish_reason))
+            raise failure from (None if failure is error else error)
         except BaseException:
             self._give_up(running, usage, is_final=bool(finish_reason))
             raise

@@ -180,6 +180,17 @@ class CreditLeases:
         return CreditExhausted(amount_nanos, free, refusal.elsewhere_nanos)
 
     async def _lease_more(self, account_id: AccountId, amount_nanos: int) -> None:
+        """Whoever is cancelled waits until the ledger has answered: what it granted is known here, or lost."""
+        change = asyncio.create_task(self._lease_what_lacks(account_id, amount_nanos))
+        try:
+            await asyncio.shield(change)
+        except asyncio.CancelledError:
+            await asyncio.wait({change})
+            if not change.cancelled():
+                change.exception()
+            raise
+
+    async def _lease_what_lacks(self, account_id: AccountId, amount_nanos: int) -> None:
         holding = self._holdings.get(account_id)
         if holding is None:
             await self._open(account_id, amount_nanos)

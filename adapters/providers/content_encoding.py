@@ -34,7 +34,7 @@ class _Identity:
 
 
 class _Inflater:
-    """In pieces of at most PIECE_BYTES, however much a few bytes grow to."""
+    """In pieces of at most PIECE_BYTES, however much a few bytes grow to. Nothing may follow what was compressed."""
 
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(GZIP_OR_ZLIB)
@@ -44,6 +44,8 @@ class _Inflater:
         try:
             while rest:
                 yield self._inflater.decompress(rest, PIECE_BYTES)
+                if self._inflater.unused_data:
+                    raise UnreadableBody
                 rest = self._inflater.unconsumed_tail
         except zlib.error:
             raise UnreadableBody from None

@@ -147,7 +147,10 @@ class ProviderHttp:
 
     async def _refusal(self, connection: HttpConnection) -> ProviderRefused:
         said = f"The provider answered with status {connection.status}."
-        error = self._read_error(await self._whole(connection)) or VendorError(message=said)
+        try:
+            error = self._read_error(await self._whole(connection)) or VendorError(message=said)
+        except FAILURES:
+            error = VendorError(message=said)  # its status counts all the same
         return ProviderRefused(
             self.provider,
             self.without_secrets(error.message or said),
@@ -163,7 +166,7 @@ class ProviderHttp:
     def without_secrets(self, message: str) -> str:
         """A provider's own words, shortened, without the credentials that some of them quote."""
         for value in self._headers.values():
-            for secret in (value, value.removeprefix("Bearer ")):
+            for secret in filter(None, (value, value.removeprefix("Bearer "))):
                 message = message.replace(secret, "***")
         return message[:MESSAGE_CHARS]
 

@@ -76,6 +76,8 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         return (
             self._is_whole
+            and not self._pieces
+            and not self._is_paused
             and self._keeps_alive
             and self._failure is None
             and transport is not None
@@ -98,7 +100,7 @@ class HttpConnection(asyncio.Protocol):
     async def read(self) -> bytes:
         """What came of the body, in the order that it came; `NOTHING_MORE` at its end. Raises HttpFailure."""
         while not self._pieces:
-            if self._is_whole:
+            if self._is_whole:  # whatever came after it
                 return NOTHING_MORE
             await self._more()
         pieces, self._pieces, self._size = self._pieces, [], 0
@@ -109,7 +111,7 @@ class HttpConnection(asyncio.Protocol):
 
     async def _more(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise type(self._failure)
         self.waits_since_s = self._now_s()
         self._waiter = asyncio.get_running_loop().create_future()
         try:
@@ -145,7 +147,7 @@ class HttpConnection(asyncio.Protocol):
                 self.fail(NotHttp())
                 return
             self._keeps_alive = False
-        if self._unframed > MAX_UNFRAMED_BYTES and not self._is_whole:
+        if self._unframed > MAX_UNFRAMED_BYTES:
             self.fail(NotHttp())
             return
         if self._size > PAUSE_BYTES and not self._is_paused and self._transport is not None:
@@ -162,7 +164,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _over(self, error: Exception | None) -> None:
         self._keeps_alive = False
-        if self._is_whole:
+        if self._is_whole or self._failure is not None:
             return
         if not self._has_head:
             self.fail(ConnectionGone())

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from adapters.providers.http_connection import HttpConnection, NotConnected, TimedOut
+from adapters.providers.http_connection import CutOff, HttpConnection, NotConnected, TimedOut
 
 CONNECT_TIMEOUT_S = 5.0
 """For the name, the connection and its TLS handshake together."""
@@ -50,7 +50,9 @@ class HttpPool:
         self._is_open = False
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for connection in (*self._idle, *self._busy):
+        for connection in self._busy:
+            connection.fail(CutOff())
+        for connection in self._idle:
             connection.abort()
         self._idle.clear()
 
@@ -73,6 +75,9 @@ class HttpPool:
             connection = await self._connected()
         finally:
             self._connecting -= 1
+        if not self._is_open:
+            connection.abort()
+            raise NotConnected("closed meanwhile")
         self._busy.add(connection)
         return connection
 

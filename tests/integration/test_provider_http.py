@@ -192,6 +192,46 @@ def test_a_stream_that_nobody_reads_stays_with_the_provider(run: Run) -> None:
     run(calls())
 
 
+def test_a_connection_whose_answer_was_left_unread_is_not_used_again(run: Run) -> None:
+    """All of it is there, more than is taken at once, and so the connection rests."""
+
+    async def calls() -> None:
+        long = [PAUSE_BYTES, PAUSE_BYTES // 8]
+        body = STREAM_HEAD + b"".join(chunk(b"x" * size) for size in long) + LAST_CHUNK
+        async with keeping_provider(body, OK) as provider, client_of(provider.url) as http:
+            async with aclosing(http.post_stream("/chat", b"{}", "req_1")) as chunks:
+                await anext(chunks)
+                for _ in range(50):
+                    await asyncio.sleep(0.001)
+            assert await ask(http) == b"{}"
+
+    run(calls())
+
+
+def test_half_an_answer_is_none_when_it_is_the_client_that_closes(run: Run) -> None:
+    async def calls() -> None:
+        async with keeping_provider(head("") + b'{"half":') as provider, client_of(provider.url) as http:
+            call = asyncio.create_task(ask(http))
+            await until(lambda: bool(provider.heard))
+            await asyncio.sleep(0.01)
+            await http.close()
+            with pytest.raises(ProviderBroken):
+                await call
+
+    run(calls())
+
+
+def test_a_refusal_whose_body_cannot_be_read_keeps_its_status(run: Run) -> None:
+    async def calls() -> None:
+        refusal = answer(b"?", status=429, headers="content-encoding: br\r\nretry-after: 7\r\n")
+        async with keeping_provider(refusal) as provider, client_of(provider.url) as http:
+            with pytest.raises(ProviderRefused) as refused:
+                await ask(http)
+        assert (refused.value.status, refused.value.retry_after_s) == (429, 7.0)
+
+    run(calls())
+
+
 def test_silence_is_a_timeout_and_closes_the_connection(run: Run) -> None:
     async def calls() -> None:
         async with keeping_provider(b"") as provider, client_of(provider.url, read_timeout_s=0.05) as http:
@@ -272,9 +312,11 @@ def test_a_compressed_answer_is_read_although_nobody_asked_for_it(run: Run, enco
     run(calls())
 
 
-def test_half_a_compressed_answer_is_none(run: Run) -> None:
+@pytest.mark.parametrize("ending", ["", "more"])
+def test_a_compressed_answer_is_whole_and_nothing_more(run: Run, ending: str) -> None:
     async def calls() -> None:
-        said = answer(gzip.compress(b"words" * 9)[:-4], headers="content-encoding: gzip\r\n")
+        body = gzip.compress(b"words" * 9)
+        said = answer(body + gzip.compress(b"!") if ending else body[:-4], headers="content-encoding: gzip\r\n")
         async with keeping_provider(said) as provider, client_of(provider.url) as http:
             with pytest.raises(ProviderBroken):
                 await ask(http)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import ProviderBroken, ProviderRefused, ProviderTimeout
+from domain.errors import ProviderRefused, ProviderTimeout
 from domain.request import RequestFailed
 from tests.broken_upstream import STREAM_HEAD, Do, Step, answer, chunk, head
 from tests.provider_ways import EMBEDDINGS, SECRET, STREAMS, WAYS, Way, answered
@@ -68,11 +68,11 @@ async def test_a_refusal_whose_body_says_nothing_is_told_by_its_status(way: Way,
 
 @pytest.mark.parametrize("last", [(), (Do.RESET,), (Do.STALL,)], ids=["closed", "reset", "stalled"])
 @of_each_vendor
-async def test_a_refusal_whose_body_breaks_is_still_an_error(way: Way, last: tuple[Step, ...]) -> None:
+async def test_a_refusal_whose_body_breaks_is_told_by_its_status(way: Way, last: tuple[Step, ...]) -> None:
     outcome = await answered(way, head("content-length: 900\r\n", status=429) + b'{"err', *last, read_timeout_s=0.02)
 
-    assert isinstance(outcome.error, ProviderBroken | ProviderTimeout)
-    assert outcome.end.cost_nanos == 0
+    assert isinstance(outcome.error, ProviderRefused)
+    assert (outcome.error.status, outcome.end.cost_nanos) == (429, 0)
 
 
 @pytest.mark.parametrize(

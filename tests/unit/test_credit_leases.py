@@ -62,6 +62,22 @@ async def test_a_request_that_costs_more_than_all_credit_says_so(one: Workers) -
     assert (refusal.value.needed_nanos, refusal.value.available_nanos) == (10 * COST + 1, 10 * COST)
 
 
+@pytest.mark.parametrize("steps", range(12))
+async def test_credit_that_was_leased_for_somebody_who_left_is_not_lost(one: Workers, steps: int) -> None:
+    """Who leaves at any moment of it; the first lease is not enough for the second request."""
+    (worker,) = one.all
+    (await worker.reserve(ACCOUNT, COST)).release(0)
+    leaving = asyncio.create_task(worker.reserve(ACCOUNT, 9 * COST))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    leaving.cancel()
+    (left,) = await asyncio.gather(leaving, return_exceptions=True)
+    if isinstance(left, Reservation):
+        left.release(0)
+
+    assert (await worker.reserve(ACCOUNT, 10 * COST)).amount_nanos == 10 * COST
+
+
 async def test_spent_credit_is_gone_and_unspent_credit_is_free_again(one: Workers) -> None:
     (leases,) = one.all
     first = await leases.reserve(ACCOUNT, 6 * COST)
