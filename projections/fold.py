@@ -90,7 +90,7 @@ class Folder:
                     await self._pace()
                 messages = _from(position + 1, await feed.take(IDLE_CHECK_S))
                 if not messages:
-                    idle = 0 if feed.waiting else await self._check_idle(position, idle)
+                    idle = await self._check_idle(position, idle)
                     continue
                 idle, self.complete_at = 0, None
                 steps = [step for strand in self._strands if (step := strand.read(messages))]
