@@ -25,7 +25,8 @@ class HmacApiKeys:
     """Supplies `ApiKeys`, and the keyed hash that a key is known by."""
 
     def __init__(self, pepper: bytes) -> None:
-        self._pepper = pepper
+        """What depends on the pepper alone is hashed once. Digests are not remembered: that would keep secrets."""
+        self._keyed = hmac.new(pepper, digestmod="sha256")
 
     def make(self) -> NewKey:
         body = PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARS))
@@ -33,7 +34,9 @@ class HmacApiKeys:
         return NewKey(secret, self.digest(secret.encode()).hex(), secret[:SHOWN_CHARS], secret[-4:])
 
     def digest(self, secret: bytes) -> bytes:
-        return hmac.digest(self._pepper, secret, "sha256")
+        keyed = self._keyed.copy()
+        keyed.update(secret)
+        return keyed.digest()
 
 
 def has_shape(secret: str) -> bool:

@@ -40,38 +40,44 @@ class CacheGuard:
 
     async def attempt(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Its answer. Raises NoAnswer. A call that is too slow is cancelled, and not waited for even then."""
-        if not self._may_try():
-            self._count("skipped")
+        if not self.begin():
             raise NoAnswer
         running = asyncio.ensure_future(call())
         running.add_done_callback(self._hear)
         try:
             await asyncio.wait((running,), timeout=self._limit_s)
             if not running.done():
-                raise self._failure("slow")
+                self.failed("slow")
+                raise NoAnswer
             answer = running.result()
         except self._failures as failure:
-            raise self._failure("failed") from failure
+            self.failed()
+            raise NoAnswer from failure
         finally:
             self._is_probing = False
             if not running.done():
                 self._abandon(running)
-        self._failed_in_a_row = 0
+        self.succeeded()
         return answer
 
-    async def ask(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The same for a call that bounds its own time, at less cost."""
-        if not self._may_try():
+    def begin(self) -> bool:
+        """Whether to make a call that bounds its own time; then say how it ended. After a pause one call tries it; the
+        others go on only when that one was answered."""
+        if not self.would_try:
             self._count("skipped")
-            raise NoAnswer
-        try:
-            answer = await call()
-        except self._failures as failure:
-            raise self._failure("failed") from failure
-        finally:
-            self._is_probing = False
+            return False
+        self._is_probing = self._failed_in_a_row >= FAILURES_TO_OPEN
+        return True
+
+    def succeeded(self) -> None:
         self._failed_in_a_row = 0
-        return answer
+        self._is_probing = False
+
+    def failed(self, outcome: str = "failed") -> None:
+        self._count(outcome)
+        self._failed_in_a_row += 1
+        self._closed_from = self._clock() + OPEN_S
+        self._is_probing = False
 
     @property
     def would_try(self) -> bool:
@@ -79,19 +85,6 @@ class CacheGuard:
         if self._failed_in_a_row < FAILURES_TO_OPEN:
             return True
         return not self._is_probing and self._clock() >= self._closed_from
-
-    def _may_try(self) -> bool:
-        """After a pause one call tries it; the others go on only when that one was answered."""
-        if not self.would_try:
-            return False
-        self._is_probing = self._failed_in_a_row >= FAILURES_TO_OPEN
-        return True
-
-    def _failure(self, outcome: str) -> NoAnswer:
-        self._count(outcome)
-        self._failed_in_a_row += 1
-        self._closed_from = self._clock() + OPEN_S
-        return NoAnswer()
 
     def _abandon(self, running: asyncio.Future[Answer]) -> None:
         self._abandoned.add(running)

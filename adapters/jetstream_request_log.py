@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from adapters.batch_publisher import ATTEMPT_S, BatchPublisher
 from domain.errors import Busy, OutcomeUnknown, Unavailable
 from domain.events import Envelope, tag_of
-from domain.request import RequestAdmitted, RequestEvent
+from domain.request import RequestAdmitted, RequestCached, RequestEvent
 
 SUBJECT = "req.0"
 MAX_WAITING = 20_000
@@ -25,6 +25,8 @@ MAX_BATCH_BYTES = 900_000
 TIMEOUT_S = 5.0
 SWEEP_S = 0.1
 CLOSE_DEADLINE_S = 10.0
+NEW_WORK = frozenset((RequestAdmitted, RequestCached))
+"""Events without which their request was never begun and answered nobody: they may be refused."""
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -32,7 +34,7 @@ OnPublish = Callable[[int, float], None]
 
 
 class _Waiting:
-    """An event and who waits for it. `kept`: it is about a request that was admitted, and is never given up."""
+    """An event and who waits for it. `kept`: it is about a request that was admitted before, and is never given up."""
 
     __slots__ = ("deadline", "done", "event", "kept", "raw")
 
@@ -40,15 +42,16 @@ class _Waiting:
         self.event = event
         self.done = done
         self.deadline = deadline
-        self.kept = type(event) is not RequestAdmitted
+        self.kept = type(event) not in NEW_WORK
         self.raw = b""
 
 
 class GroupCommitRequestLog:
     """`worker` names this process and this run of it: no other may ever write under the same name.
 
-    Overload refuses work, not bookkeeping: a full queue turns admissions away (Busy) and takes every attempt and
-    end. A caller that is cancelled while its admission still waits takes it back; once sent, it is recorded.
+    Overload refuses work, not bookkeeping: a full queue turns admissions away (Busy), and answers from the cache, which
+    begin a request as well as ending it; it takes every attempt and end of what was admitted. A caller that is
+    cancelled while its admission still waits takes it back; once sent, it is recorded.
     `on_publish(batch_size, latency_s)` is told of every message that was acknowledged.
     """
 

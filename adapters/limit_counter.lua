@@ -2,17 +2,18 @@
 -- Counters in Valkey; limiter.lua goes on from here. They mean what domain/limit_counter.py says.
 --
 -- A counter is a hash: u used, o open (the sum of its buckets), c the last bucket swept away, and the buckets, named by
--- the second or minute at which they fall away; w the start of its window, s whether spend is seeded (1) or doubtful
--- (0), l the last bucket. Requests at once are a sorted set of ids by deadline. A record is a hash: x its deadline, and
--- what it holds of each counter as amount@bucket@window; or done, when it ended. Every key has a time to live.
+-- the second or minute at which they fall away; of a minute l, the last bucket, and else w, the start of its window, and
+-- s, whether spend is seeded (1) or doubtful (0). Requests at once are a sorted set of their records by deadline. A
+-- record is one packed value: x its deadline and held, by counter {amount, bucket, window}; or done, when it ended.
+-- Every key has a time to live.
 
 local MINUTE_SECONDS, HOLD_MINUTES = 61, 16
 local FINISHED_MS, BUSY_RETRY_MS, SLACK_MS, MINUTE_MS, DAY_MS = 120000, 1000, 60000, 60000, 86400000
 local UNKNOWN, NEVER = 2, -1
 local floor = math.floor
 
-local operation, id, record_key = ARGV[1], ARGV[3], KEYS[1]
-local amounts = {r = 1, c = 1, t = tonumber(ARGV[4]), s = tonumber(ARGV[5])}
+local operation, record_key = ARGV[1], KEYS[1]
+local amounts = {r = 1, c = 1, t = tonumber(ARGV[3]), s = tonumber(ARGV[4])}
 local rules = #KEYS - 1
 local now = tonumber(ARGV[2])
 if now == 0 then
@@ -71,8 +72,8 @@ local function enter_window(counter, known)
 end
 
 local function load(i)
-  local code = ARGV[4 + 2 * i]
-  local counter = {key = KEYS[i + 1], kind = code:sub(1, 1), window = code:sub(2, 2), limit = tonumber(ARGV[5 + 2 * i])}
+  local code = ARGV[3 + 2 * i]
+  local counter = {key = KEYS[i + 1], kind = code:sub(1, 1), window = code:sub(2, 2), limit = tonumber(ARGV[4 + 2 * i])}
   counter.amount = amounts[counter.kind]
   if counter.kind == 'c' then
     redis.call('ZREMRANGEBYSCORE', counter.key, '-inf', now)
@@ -82,34 +83,42 @@ local function load(i)
   local sliding = counter.window == 'm'
   counter.sliding, counter.life = sliding, sliding and MINUTE_SECONDS or HOLD_MINUTES
   counter.tick = floor(now / (sliding and 1000 or MINUTE_MS))
-  local field = redis.call('HMGET', counter.key, 'c', 'u', 'o', 'w', 's', 'l', counter.tick + counter.life)
-  if not sliding and not enter_window(counter, tonumber(field[4] or nil)) then field = {} end
+  local bucket = counter.tick + counter.life
+  local field = sliding and redis.call('HMGET', counter.key, 'c', 'o', bucket, 'l')
+    or redis.call('HMGET', counter.key, 'c', 'o', bucket, 'w', 'u', 's')
+  if not sliding then
+    if not enter_window(counter, tonumber(field[4] or nil)) then field = {} end
+    counter.used, counter.seeded = tonumber(field[5] or 0), field[6] or nil
+  end
+  counter.is_new = not field[1]
   local swept = tonumber(field[1] or counter.tick)
   if swept > counter.tick then
     counter.tick = swept
-    field[7] = redis.call('HGET', counter.key, swept + counter.life)
+    field[3] = redis.call('HGET', counter.key, swept + counter.life)
   end
-  counter.bucket, counter.here = counter.tick + counter.life, tonumber(field[7] or 0)
-  counter.used, counter.open = tonumber(field[2] or 0), tonumber(field[3] or 0)
-  counter.seeded, counter.last = field[5] or nil, tonumber(field[6] or 0)
+  counter.bucket, counter.here = counter.tick + counter.life, tonumber(field[3] or 0)
+  counter.open = tonumber(field[2] or 0)
+  counter.is_first_there = counter.here == 0
+  if sliding then counter.used, counter.last = 0, tonumber(field[4] or 0) end
   if swept < counter.tick then sweep(counter, swept) end
   counter.total = counter.used + counter.open
   return counter
 end
 
+-- Its end is put off with the first amount of a second; that of a window is known when it begins.
 local function save(counter)
-  local fields = {'c', counter.tick, 'o', counter.open, counter.bucket, counter.here}
-  local function set(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+  local key, tick, open, bucket, here = counter.key, counter.tick, counter.open, counter.bucket, counter.here
   if counter.sliding then
-    set('l', counter.last)
-  else
-    set('u', counter.used)
-    set('w', counter.start)
-    if counter.seeded then set('s', counter.seeded) end
+    redis.call('HSET', key, 'c', tick, 'o', open, 'l', counter.last, bucket, here)
+    if counter.is_first_there then redis.call('PEXPIRE', key, MINUTE_SECONDS * 1000 + SLACK_MS) end
+    return
   end
-  redis.call('HSET', counter.key, unpack(fields))
-  local life = counter.sliding and MINUTE_SECONDS * 1000 or window_end(counter) - now
-  redis.call('PEXPIRE', counter.key, life + SLACK_MS)
+  if counter.seeded then
+    redis.call('HSET', key, 'c', tick, 'o', open, 'u', counter.used, 'w', counter.start, 's', counter.seeded, bucket, here)
+  else
+    redis.call('HSET', key, 'c', tick, 'o', open, 'u', counter.used, 'w', counter.start, bucket, here)
+  end
+  if counter.is_new then redis.call('PEXPIRE', key, window_end(counter) - now + SLACK_MS) end
 end
 
 local function put(counter, bucket, amount)

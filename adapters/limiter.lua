@@ -1,33 +1,32 @@
 -- One request against all its limits, in one step. The meaning is domain/limit_book.py's, and tests hold both together.
 --
 -- KEYS: the request's record, then one counter a rule.
--- ARGV: operation (admit, adopt, finish, touch), now in ms (0: this server's clock), request id, tokens, nano-USD,
+-- ARGV: operation (admit, adopt, finish, touch), now in ms (0: this server's clock), tokens, nano-USD,
 --       then two a rule: kind and window (r t s c, m d M -) and limit,
 --       then three a seed: which rule, what was spent, since when (ms).
--- Answers {1 yes | 0 no, binding rule or 0, wait in ms or -1, now, then two a rule: remaining, reset in ms},
+-- Answers {1 yes | 0 no, binding rule or 0, wait in ms or -1, now, then two a rule: remaining, reset in s},
 --         or {2, then two a spend counter that is unknown: which rule, since when (ms)}.
 
 -- The record of a running request, or nil; and whether it is known to have ended.
 local function read_record()
-  local flat, record = redis.call('HGETALL', record_key), {}
-  if #flat == 0 then return nil, false end
-  for i = 1, #flat, 2 do record[flat[i]] = flat[i + 1] end
-  if record.done then return nil, now < tonumber(record.done) + FINISHED_MS end
-  if tonumber(record.x) > now then return record, false end
+  local packed = redis.call('GET', record_key)
+  if not packed then return nil, false end
+  local record = cmsgpack.unpack(packed)
+  if record.done then return nil, now < record.done + FINISHED_MS end
+  if record.x > now then return record, false end
   return nil, false
 end
 
-local function held_of(record, counter_key)
-  local amount, bucket, window = record[counter_key]:match('(%d+)@(%d+)@(%d+)')
-  return tonumber(amount), tonumber(bucket), tonumber(window)
+local function write_record(record)
+  redis.call('SET', record_key, cmsgpack.pack(record), 'PX', record.x - now + SLACK_MS)
 end
 
 local function take(counter)
   local amount, bucket = counter.amount, 0
   if counter.kind == 'c' then
-    counter.total = counter.total + redis.call('ZADD', counter.key, deadline, id)
+    counter.total = counter.total + redis.call('ZADD', counter.key, deadline, record_key)
     redis.call('PEXPIRE', counter.key, deadline - now + SLACK_MS)
-    return '1@0@0'
+    return {1, 0, 0}
   end
   if counter.kind == 'r' and not counter.sliding then
     counter.used = counter.used + 1
@@ -38,11 +37,11 @@ local function take(counter)
   end
   counter.total = counter.total + amount
   save(counter)
-  return string.format('%.0f@%.0f@%.0f', amount, bucket, counter.start or 0)
+  return {amount, bucket, counter.start or 0}
 end
 
 local function seed(counters)
-  for i = 6 + 2 * rules, #ARGV, 3 do
+  for i = 5 + 2 * rules, #ARGV, 3 do
     local counter, spent = counters[tonumber(ARGV[i])], tonumber(ARGV[i + 1])
     if counter.start == tonumber(ARGV[i + 2]) and counter.seeded ~= '1' then
       counter.used = counter.seeded and math.max(counter.used, spent) or counter.used + spent
@@ -63,10 +62,10 @@ local function unknown_spend(counters)
   return #answer > 1 and answer or nil
 end
 
-local function binding_of(counters, record)
+local function binding_of(counters, held)
   local binding, wait = 0, 0
   for i, counter in ipairs(counters) do
-    if not record[counter.key] and counter.total + counter.amount > counter.limit and wait ~= NEVER then
+    if not held[counter.key] and counter.total + counter.amount > counter.limit and wait ~= NEVER then
       local own = wait_of(counter)
       if own == NEVER or own > wait then binding, wait = i, own end
     end
@@ -75,19 +74,11 @@ local function binding_of(counters, record)
 end
 
 local function hold(counters, record)
-  if not record then
-    redis.call('DEL', record_key)
-    redis.call('HSET', record_key, 'x', deadline)
-    redis.call('PEXPIRE', record_key, deadline - now + SLACK_MS)
-  end
-  local fields = {}
+  record = record or {x = deadline, held = {}}
   for _, counter in ipairs(counters) do
-    if not (record and record[counter.key]) then
-      fields[#fields + 1] = counter.key
-      fields[#fields + 1] = take(counter)
-    end
+    if not record.held[counter.key] then record.held[counter.key] = take(counter) end
   end
-  if #fields > 0 then redis.call('HSET', record_key, unpack(fields)) end
+  write_record(record)
 end
 
 local function admit(forced)
@@ -99,21 +90,21 @@ local function admit(forced)
   if unknown then return unknown end
   local binding, wait, fits = 0, NEVER, not ended
   if fits and not forced then
-    binding, wait = binding_of(counters, record or {})
+    binding, wait = binding_of(counters, record and record.held or {})
     fits = binding == 0
   end
   if fits then hold(counters, record) end
   local answer = {fits and 1 or 0, binding, wait, now}
   for _, counter in ipairs(counters) do
     answer[#answer + 1] = math.max(0, counter.limit - counter.total)
-    answer[#answer + 1] = reset_of(counter)
+    answer[#answer + 1] = math.ceil(reset_of(counter) / 1000)
   end
   return answer
 end
 
-local function correct(counter, record)
+local function correct(counter, held)
   local actual = counter.amount
-  if not record then
+  if not held then
     if counter.sliding then
       put(counter, counter.bucket, actual)
       counter.last = counter.bucket
@@ -122,7 +113,7 @@ local function correct(counter, record)
     end
     return save(counter)
   end
-  local amount, bucket, window = held_of(record, counter.key)
+  local amount, bucket, window = unpack(held)
   if counter.sliding then
     if bucket <= counter.tick then return end
     put(counter, bucket, actual - amount)
@@ -138,43 +129,43 @@ local function finish()
   local record, ended = read_record()
   if ended then return {1} end
   for i = 1, rules do
-    local kind, key = ARGV[4 + 2 * i]:sub(1, 1), KEYS[i + 1]
+    local kind, key = ARGV[3 + 2 * i]:sub(1, 1), KEYS[i + 1]
     if kind == 'c' then
-      redis.call('ZREM', key, id)
-    elseif kind ~= 'r' and (record and record[key] or not record and amounts[kind] > 0) then
-      correct(load(i), record)
+      redis.call('ZREM', key, record_key)
+    elseif kind ~= 'r' then
+      local held = record and record.held[key]
+      if held or not record and amounts[kind] > 0 then correct(load(i), held) end
     end
   end
-  redis.call('DEL', record_key)
-  redis.call('HSET', record_key, 'done', now)
-  redis.call('PEXPIRE', record_key, FINISHED_MS)
+  redis.call('SET', record_key, cmsgpack.pack({done = now}), 'PX', FINISHED_MS)
   return {1}
 end
 
-local function put_off(counter, record)
-  local amount, bucket, window = held_of(record, counter.key)
+local function put_off(counter, held)
+  local amount, bucket, window = unpack(held)
   if window ~= counter.start or bucket <= counter.tick then return end
   put(counter, bucket, -amount)
   put(counter, counter.bucket, amount)
   save(counter)
-  redis.call('HSET', record_key, counter.key, string.format('%.0f@%.0f@%.0f', amount, counter.bucket, window))
+  held[2] = counter.bucket
 end
 
 local function touch()
   local record = read_record()
   if not record then return {0} end
   for i = 1, rules do
-    local code, key = ARGV[4 + 2 * i], KEYS[i + 1]
-    if record[key] and code:sub(1, 1) == 'c' then
+    local code, key = ARGV[3 + 2 * i], KEYS[i + 1]
+    local held = record.held[key]
+    if held and code:sub(1, 1) == 'c' then
       load(i)
-      redis.call('ZADD', key, 'XX', deadline, id)
+      redis.call('ZADD', key, 'XX', deadline, record_key)
       redis.call('PEXPIRE', key, deadline - now + SLACK_MS)
-    elseif record[key] and code:sub(1, 1) ~= 'r' and code:sub(2, 2) ~= 'm' then
-      put_off(load(i), record)
+    elseif held and code:sub(1, 1) ~= 'r' and code:sub(2, 2) ~= 'm' then
+      put_off(load(i), held)
     end
   end
-  redis.call('HSET', record_key, 'x', deadline)
-  redis.call('PEXPIRE', record_key, deadline - now + SLACK_MS)
+  record.x = deadline
+  write_record(record)
   return {1}
 end
 

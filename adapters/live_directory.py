@@ -80,7 +80,10 @@ class _ByName(Generic[Item]):
 
 
 class LiveDirectory:
+    """`version` is another number after each change of models, deployments or routes."""
+
     def __init__(self) -> None:
+        self.version = 0
         self._keys: dict[bytes, Key] = {}
         self._hash_of: dict[str, bytes] = {}
         self._sessions: dict[SessionId, LiveSession] = {}
@@ -222,16 +225,19 @@ class LiveDirectory:
             self._roles[user.user_id] = user.role
 
     def _set_model(self, ident: str, model: Model | None) -> None:
+        self.version += 1
         self._models.take_out(ident)
         if model is not None:
             self._models.put(ident, model.model, model)
 
     def _set_deployment(self, ident: str, declared: DeclaredDeployment | None) -> None:
+        self.version += 1
         self._deployments.take_out(ident)
         if declared is not None and declared.deployment is not None:
             self._deployments.put(ident, declared.deployment.name, declared.deployment)
 
     def _set_route(self, ident: str, declared: DeclaredRoute | None) -> None:
+        self.version += 1
         self._routes.take_out(ident)
         if declared is not None and declared.current is not None:
             self._routes.put(ident, declared.current.route.name, declared.current)

@@ -11,7 +11,6 @@ from domain.breaker import (
     Phase,
     ProbeEnded,
     after,
-    decide,
     phase_at,
     told_by,
     told_by_probe,
@@ -45,7 +44,7 @@ class LocalBreakers:
 
     def phase(self, deployment: str) -> Phase:
         state = self.states.get(deployment)
-        return "closed" if state is None else phase_at(state, self.now_ms())
+        return "closed" if state is None or state.is_free else phase_at(state, self.now_ms())
 
     async def admit(self, deployment: str) -> Permit | None:
         return self.try_admit(deployment)
@@ -63,11 +62,11 @@ class LocalBreakers:
         else:
             said = told_by(error, duration_ms, self.policy, now_ms)
         for told in said:
-            self._tell(permit.deployment, told)
+            self._tell(permit.deployment, told, now_ms)
 
     def given_up(self, permit: Permit) -> None:
         if permit.probe:
-            self._tell(permit.deployment, ProbeEnded(permit.probe, good=None))
+            self._tell(permit.deployment, ProbeEnded(permit.probe, good=None), self.now_ms())
 
     def view(self) -> list[BreakerView]:
         now_ms = self.now_ms()
@@ -82,15 +81,15 @@ class LocalBreakers:
         self.states[deployment] = after(self.states[deployment], asked, self.policy, self.now_ms())
         return Permit(deployment, asked.probe)
 
-    def _tell(self, deployment: str, told: BreakerInput) -> None:
+    def _tell(self, deployment: str, told: BreakerInput, now_ms: int) -> None:
         """Calls that end while a breaker is open say nothing to anybody."""
         state = self.states.get(deployment)
         if state is None:
             return
-        now_ms = self.now_ms()
-        if isinstance(told, CallsEnded) and not decide(state, told, self.policy, now_ms):
+        then = after(state, told, self.policy, now_ms)
+        if then is state and isinstance(told, CallsEnded):
             return
-        self.states[deployment] = after(state, told, self.policy, now_ms)
+        self.states[deployment] = then
         self._hear(deployment, told)
 
 

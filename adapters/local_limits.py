@@ -30,11 +30,11 @@ class LocalLimits:
         self._book = LimitBook()
         self.untold = Untold()
 
-    def hear(self, rule: Rule, used_nanos: int, start_ms: int) -> None:
-        """What Valkey says was used since `start_ms`, reservations included."""
+    def hear(self, rule: Rule, used_nanos: int, at_ms: int) -> None:
+        """What Valkey says was used by then in the window of then, reservations included."""
         if self._heard.pop(rule.counter, None) is None and len(self._heard) >= MAX_KNOWN:
             del self._heard[next(iter(self._heard))]
-        self._heard[rule.counter] = used_nanos, start_ms
+        self._heard[rule.counter] = used_nanos, at_ms
 
     async def prepare(self, rules: Rules) -> None:
         """Know what was spent before. Raises Unavailable: never taken for zero."""
@@ -105,8 +105,8 @@ class LocalLimits:
         """What was used before this worker was alone, of the window that is now."""
         start_ms = window_start_ms(rule.window, now_ms)
         for known in (self._shares.get(rule.counter), self._heard.get(rule.counter)):
-            if known is not None and known[1] == start_ms:
-                return known
+            if known is not None and window_start_ms(rule.window, known[1]) == start_ms:
+                return known[0], start_ms
         return None
 
 

@@ -3,7 +3,9 @@
 Nothing is sent unasked, so a reader that takes its time holds the log back, and what arrives within a reader's pause
 costs it and the server one request, not a delivery for each message. When nothing waits, a request that lingers brings
 the next message at once. One request is under way at a time; after a burst that was cut short the next is asked for
-ahead, while its reader works. A request that is not answered in time breaks the feed.
+ahead, while its reader works. Of a burst that takes longer than its reader waits, what has come is handed out and the
+rest follows: a slow way from the log costs time and nothing is fetched twice. A request that is not answered in time
+breaks the feed.
 """
 
 import asyncio
@@ -63,15 +65,13 @@ class PulledFeed:
 
     async def take(self, timeout_s: float) -> list[LogMessage]:
         until = monotonic() + timeout_s
-        if self._asked is None:
+        if self._asked is None and not self._received and not self._broken:
             await self._ask(BURST)
         while await self._answer(until):
-            if self._received:
-                return await self._hand_out()
-            if monotonic() >= until:
+            if self._received or monotonic() >= until:
                 break
             await self._ask(NEXT)
-        return []
+        return await self._hand_out()
 
     async def receive(self, msg: Msg) -> None:
         """A message of the stream, or what became of a request."""
@@ -99,9 +99,8 @@ class PulledFeed:
         await self._connection.publish(self._requests, msgspec.json.encode(ask), reply=self._reply)
 
     def _end(self, status: str = "", words: str = "") -> None:
-        if status not in {"", NOTHING_MORE, TIME_IS_UP, BURST_IS_CUT} or (
-            status == BURST_IS_CUT and not self._received
-        ):
+        nothing_came = self._asked is not None and self._missing == self._asked.batch
+        if status not in {"", NOTHING_MORE, TIME_IS_UP, BURST_IS_CUT} or (status == BURST_IS_CUT and nothing_came):
             self._broken = f"the log ended a feed: {status} {words}"
         self._asked = None
         self._answered.set()
@@ -124,7 +123,7 @@ class PulledFeed:
     async def _hand_out(self) -> list[LogMessage]:
         messages = [self._stored(message) for message in self._received]
         self._received.clear()
-        if messages[-1].behind:
+        if messages and messages[-1].behind and self._asked is None:
             await self._ask(BURST)
         return messages
 

@@ -2,19 +2,18 @@
 
 In this process the first is the leader, and when it fails the next in line is. It looks for a kept answer; where there
 is none the cache says which worker leads, and the others look again now and then. Followers of a stream wait for its
-end as well: what is handed on is a whole answer, charged and stored, never one that may yet be cut. All waits end at a
-deadline, from where everybody asks alone.
+end as well: what is handed on is a whole answer, charged and on its way to the cache, never one that may yet be cut.
+All waits end at a deadline, from where everybody asks alone.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import msgspec
 
-from domain.response_cache import CachedAnswer, CacheKey, ResponseCache
+from domain.response_cache import CachedAnswer, CacheKey, Looked, ResponseCache
 
 LONGEST_POLL_S = 0.25
 
@@ -22,6 +21,7 @@ LONGEST_POLL_S = 0.25
 Want: TypeAlias = tuple[CacheKey, int | None]
 """A key, and how old its answer may be: who wants a younger one does not take what was good enough for another."""
 Place: TypeAlias = asyncio.Future[CachedAnswer | None]
+"""In line: told the leader's answer, or None to lead."""
 Line: TypeAlias = deque[Place]
 
 
@@ -36,84 +36,47 @@ class FlightBounds(msgspec.Struct, frozen=True, kw_only=True):
 USUAL_BOUNDS = FlightBounds()
 
 
-class Turn(msgspec.Struct):
-    """`answer` is the one to serve, found elsewhere; None: ask the provider. If that went well, set `answer` before the
-    turn ends, so that all who wait get it; and once the cache has kept it for `token`, take `token` away."""
-
-    answer: CachedAnswer | None = None
-    token: str = ""
-
-    @property
-    def must_ask(self) -> bool:
-        return self.answer is None
-
-
 class SingleFlight:
     """Of one event loop. `new_token` makes a word that no other turn of any worker has."""
 
     def __init__(self, cache: ResponseCache, new_token: Callable[[], str], bounds: FlightBounds = USUAL_BOUNDS) -> None:
-        self._cache = cache
-        self._new_token = new_token
-        self._bounds = bounds
+        self.cache = cache
+        self.new_token = new_token
+        self.bounds = bounds
         self._lines: dict[Want, Line] = {}
 
-    @asynccontextmanager
-    async def turn(self, key: CacheKey, *, wait_s: float, max_age_s: int | None = None) -> AsyncGenerator[Turn]:
-        """Others wait while it is open and must ask; so end it as soon as the answer is kept. Nobody waits until an
-        answer that was found has been served.
+    def __len__(self) -> int:
+        """How many answers are waited for."""
+        return len(self._lines)
 
-        A turn that ends without an answer, or by any exception, makes the next one in line the leader.
-        """
-        deadline = asyncio.get_running_loop().time() + wait_s
-        want = (key, max_age_s)
-        leads, answer = await self._line_up(want, deadline)
-        turn = Turn(answer)
-        if leads:
-            turn.token = self._new_token()
-            try:
-                answer = turn.answer = await self._look(key, turn, deadline, max_age_s)
-                if answer is None:
-                    yield turn
-            finally:
-                try:
-                    if turn.token:
-                        await self._cache.release(key, turn.token)
-                finally:
-                    self._hand_on(want, turn.answer)
-        if not leads or answer is not None:
-            yield turn
+    def turn(self, key: CacheKey, max_age_s: int | None = None) -> "Turn":
+        """Begun: a leader's look is on its way when this returns. End it, whatever comes of it."""
+        turn, line = Turn(self, key, max_age_s), self._lines.get((key, max_age_s))
+        if line is None and len(self._lines) < self.bounds.flights:
+            self._lines[key, max_age_s] = deque()
+            turn.lead()
+        elif line is None or len(line) >= self.bounds.followers:
+            turn.go_alone()
+        else:
+            turn.place = asyncio.get_running_loop().create_future()
+            line.append(turn.place)
+        return turn
 
-    async def _line_up(self, want: Want, deadline: float) -> tuple[bool, CachedAnswer | None]:
-        """Whether we lead in this process, else the leader's answer, or None to ask without being waited for."""
-        line = self._lines.get(want)
-        if line is None:
-            if len(self._lines) >= self._bounds.flights:
-                return False, None
-            self._lines[want] = deque()
-            return True, None
-        if len(line) >= self._bounds.followers:
-            return False, None
-        loop = asyncio.get_running_loop()
-        place: Place = loop.create_future()
-        line.append(place)
-        try:
-            await asyncio.wait((place,), timeout=deadline - loop.time())
-        except asyncio.CancelledError:
-            self._leave(want, line, place)
-            raise
+    def blind(self, key: CacheKey) -> "Turn":
+        """Of who takes no earlier answer: alone, and it looks for the mark only."""
+        turn = Turn(self, key, None)
+        turn.look_for_mark()
+        return turn
+
+    def leave(self, want: Want, place: Place) -> None:
+        """Whoever was to lead just then passes it on."""
         if not place.done():
-            line.remove(place)
-            return False, None
-        return place.result() is None, place.result()
-
-    def _leave(self, want: Want, line: Line, place: Place) -> None:
-        """Whoever was to lead and is cancelled at that moment passes it on."""
-        if not place.done():
-            line.remove(place)
+            self._lines[want].remove(place)
         elif place.result() is None:
-            self._hand_on(want, None)
+            self.hand_on(want, None)
 
-    def _hand_on(self, want: Want, answer: CachedAnswer | None) -> None:
+    def hand_on(self, want: Want, answer: CachedAnswer | None) -> None:
+        """The leader's answer to all in line; without one the next of them leads."""
         line = self._lines[want]
         if answer is None and line:
             line.popleft().set_result(None)
@@ -122,15 +85,95 @@ class SingleFlight:
         for place in line:
             place.set_result(answer)
 
-    async def _look(self, key: CacheKey, turn: Turn, deadline: float, max_age_s: int | None) -> CachedAnswer | None:
-        """None once no other worker asks, or at the deadline; else what is kept."""
-        loop, pause_s = asyncio.get_running_loop(), self._bounds.first_poll_s
-        while True:
-            looked = await self._cache.get_or_lead(key, turn.token, max_age_s)
-            if looked.leads:
-                return None
-            if looked.answer is not None or loop.time() + pause_s > deadline:
-                turn.token = ""
-                return looked.answer
+
+class Turn:
+    """One request's. When it is clear what to do, there is an `answer`, or the provider is to be asked; say with
+    `answered` what came of that. A turn that ends without an answer makes the next one in line the leader.
+
+    `token` is that of the lead among all workers, `mark` what the cache said when it was looked into.
+    """
+
+    __slots__ = ("_flights", "_key", "_leads", "_look", "_max_age_s", "answer", "mark", "place", "token")
+
+    def __init__(self, flights: SingleFlight, key: CacheKey, max_age_s: int | None) -> None:
+        self._flights = flights
+        self._key = key
+        self._max_age_s = max_age_s
+        self._leads = False
+        self._look: Awaitable[Looked] | None = None
+        self.place: Place | None = None
+        self.answer: CachedAnswer | None = None
+        self.mark: bytes | None = None
+        self.token = ""
+
+    async def is_clear(self) -> bool:
+        """Whether it is clear at once, or after one look, what to do; else `wait`."""
+        return self.place is None and await self._has_looked()
+
+    async def wait(self, wait_s: float) -> None:
+        """Until it is clear, or for `wait_s`. Others wait while it is open; so end it as soon as possible."""
+        deadline = asyncio.get_running_loop().time() + wait_s
+        if self.place is not None:
+            await self._wait_in_line(self.place, deadline)
+            if self.answer is not None or await self._has_looked():
+                return
+        await self._poll(deadline)
+
+    def answered(self, answer: CachedAnswer) -> None:
+        """All who wait get it now. Take `token` away before where the cache ends the lead with the answer."""
+        self.answer = answer
+        self.end()
+
+    def end(self) -> None:
+        """As often as you like."""
+        want, place = (self._key, self._max_age_s), self.place
+        self.place = None
+        if place is not None:
+            self._flights.leave(want, place)
+        if self.token:
+            self._flights.cache.release(self._key, self.token)
+            self.token = ""
+        if self._leads:
+            self._leads = False
+            self._flights.hand_on(want, self.answer)
+
+    def lead(self) -> None:
+        self._leads = True
+        self.token = self._flights.new_token()
+        self._look = self._flights.cache.look(self._key, self.token, self._max_age_s)
+
+    def go_alone(self) -> None:
+        """Nobody waits for it, and it waits for nobody."""
+        self._look = self._flights.cache.look(self._key, "", self._max_age_s)
+
+    def look_for_mark(self) -> None:
+        self._look = self._flights.cache.look(self._key, may_read=False)
+
+    async def _has_looked(self) -> bool:
+        assert self._look is not None, "who is not in line has begun to look"
+        looked = await self._look
+        self._look, self.mark = None, looked.mark
+        if looked.answer is not None:
+            self.token = ""
+            self.answered(looked.answer)
+        return looked.answer is not None or looked.leads or not self.token
+
+    async def _wait_in_line(self, place: Place, deadline: float) -> None:
+        await asyncio.wait((place,), timeout=deadline - asyncio.get_running_loop().time())
+        if not place.done():
+            self.end()
+            self.go_alone()
+            return
+        self.place, self.answer = None, place.result()
+        if self.answer is None:
+            self.lead()
+
+    async def _poll(self, deadline: float) -> None:
+        loop, pause_s = asyncio.get_running_loop(), self._flights.bounds.first_poll_s
+        while loop.time() + pause_s <= deadline:
             await asyncio.sleep(pause_s)
+            self._look = self._flights.cache.look(self._key, self.token, self._max_age_s)
+            if await self._has_looked():
+                return
             pause_s = min(2 * pause_s, LONGEST_POLL_S)
+        self.token = ""

@@ -12,15 +12,15 @@ background tries to tell it what happened meanwhile, and once it knows all, it c
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import structlog
-from redis.asyncio import Redis
 
 from adapters.limit_script import LimitScript
 from adapters.local_limits import LocalLimits
 from adapters.spend_seeds import SpendSeeds
 from adapters.untold_limits import Ended, Rules, Running
-from adapters.valkey_scripts import MAX_BATCH, TIMEOUT_S, ValkeyAway
+from adapters.valkey_scripts import MAX_BATCH, BatchedScripts, ValkeyAway
 from domain.errors import Unavailable
 from domain.ids import RequestId
 from domain.limit_book import NO_SEEDS
@@ -35,20 +35,19 @@ logger = structlog.get_logger()
 
 
 class ValkeyLimiter:
-    """A `Limiter`. Close it before the client. `workers` is how many processes admit requests."""
+    """A `Limiter`. Close it before the scripts. `workers` is how many processes admit requests."""
 
     def __init__(
         self,
-        client: Redis,
+        scripts: BatchedScripts,
         spent_since: SpentSince,
         *,
         worker: str,
         workers: int,
         clock_ms: Callable[[], int],
-        timeout_s: float = TIMEOUT_S,
         pause_s: float = PAUSE_S,
     ) -> None:
-        self._script = LimitScript(client, timeout_s=timeout_s)
+        self._script = LimitScript(scripts)
         self._seeds = SpendSeeds(spent_since)
         self._local = LocalLimits(self._seeds, workers, clock_ms)
         self._worker = worker
@@ -67,24 +66,22 @@ class ValkeyLimiter:
         rules = tuple(rules)
         if not rules:
             return Verdict(allowed=True)
-        verdict = await self._decide(rules, demand)
+        said = await self._ask(rules, demand) if self._returning is None else None
+        verdict = said if isinstance(said, Verdict) else await self._decide(rules, demand, said)
         if verdict.allowed:
             self._note(demand.request_id)
         return verdict
 
-    async def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
-        rules = tuple(rules)
+    def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
         if not rules:
             return
         self._running.pop(request_id, None)
-        if not (self.degraded or self._local.holds(request_id)):
-            try:
-                await self._script.finish(rules, request_id, tokens, nanos)
-            except ValkeyAway as away:
-                self._leave(away)
-            else:
-                return
-        self._local.finish(Ended(rules, request_id, tokens, nanos))
+        ended = Ended(tuple(rules), request_id, tokens, nanos)
+        if self._returning is not None or self._local.holds(request_id):
+            self._local.finish(ended)
+        else:
+            told = self._script.finish(ended.rules, request_id, tokens, nanos)
+            told.then(partial(self._finish_here_if_away, ended))
 
     async def touch(self, rules: Sequence[Rule], request_id: RequestId) -> None:
         rules = tuple(rules)
@@ -100,36 +97,55 @@ class ValkeyLimiter:
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.wait({self._returning})
-        await self._script.aclose()
 
-    async def _decide(self, rules: Rules, demand: Demand) -> Verdict:
-        ident, doubtful = demand.request_id, False
-        for _ in range(ATTEMPTS):
-            if not self.degraded:
-                try:
-                    return await self._ask(rules, demand)
-                except ValkeyAway as away:
-                    self._leave(away)
-                    doubtful = True
-                    if ident not in self._running:
-                        self._local.untold.end(Ended(rules, ident, 0, 0))  # it may hold there what is refused here
+    async def _ask(
+        self, rules: Rules, demand: Demand, seeds: Mapping[Rule, tuple[int, int]] = NO_SEEDS
+    ) -> Verdict | Unseeded | ValkeyAway:
+        try:
+            answer = self._script.answer(rules, await self._script.admit(rules, demand, seeds))
+        except ValkeyAway as away:
+            return away
+        if isinstance(answer, Unseeded):
+            return answer
+        for state in answer.spend:
+            self._local.hear(state.rule, state.rule.limit - state.remaining, answer.at_ms)
+        return answer.verdict
+
+    async def _decide(self, rules: Rules, demand: Demand, said: Verdict | Unseeded | ValkeyAway | None) -> Verdict:
+        """`said`: by Valkey, unless it was away already."""
+        if said is None:
             await self._local.prepare(rules)
             if self.degraded:
-                return self._local.admit(rules, demand, asked=doubtful or ident in self._running)
-            if doubtful:
-                break
-        raise Unavailable("The limits cannot be checked just now; try again shortly.")
+                return self._local.admit(rules, demand, asked=demand.request_id in self._running)
+            said = await self._ask(rules, demand)
+        if isinstance(said, Unseeded):
+            said = await self._ask_with_seeds(rules, demand, said)
+        if isinstance(said, Verdict):
+            return said
+        self._doubt(rules, demand, said)
+        await self._local.prepare(rules)
+        if not self.degraded:
+            raise Unavailable("The limits cannot be checked just now; try again shortly.")
+        return self._local.admit(rules, demand, asked=True)
 
-    async def _ask(self, rules: Rules, demand: Demand) -> Verdict:
-        seeds: Mapping[Rule, tuple[int, int]] = NO_SEEDS
-        for _ in range(ATTEMPTS):
-            answer = await self._script.admit(rules, demand, seeds)
-            if not isinstance(answer, Unseeded):
-                for rule, used_nanos, start_ms in answer.used:
-                    self._local.hear(rule, used_nanos, start_ms)
-                return answer.verdict
-            seeds = await self._seeds.of(answer.missing)
+    async def _ask_with_seeds(self, rules: Rules, demand: Demand, said: Unseeded) -> Verdict | ValkeyAway:
+        for _ in range(ATTEMPTS - 1):
+            again = await self._ask(rules, demand, await self._seeds.of(said.missing))
+            if not isinstance(again, Unseeded):
+                return again
+            said = again
         raise Unavailable("What was spent so far is not known just now; try again shortly.")
+
+    def _doubt(self, rules: Rules, demand: Demand, away: ValkeyAway) -> None:
+        """It may hold there what is refused here."""
+        self._leave(away)
+        if demand.request_id not in self._running:
+            self._local.untold.end(Ended(rules, demand.request_id, 0, 0))
+
+    def _finish_here_if_away(self, ended: Ended, answer: object) -> None:
+        if isinstance(answer, ValkeyAway):
+            self._leave(answer)
+            self._local.finish(ended)
 
     def _note(self, request_id: RequestId) -> None:
         if len(self._running) >= MAX_RUNNING:
@@ -167,11 +183,13 @@ class ValkeyLimiter:
     async def _tell_running(self, running: Sequence[Running]) -> None:
         """Whatever ends meanwhile is told afterwards."""
         try:
-            await asyncio.gather(*(self._script.adopt(one.rules, one.demand) for one in running))
+            for told in [self._script.adopt(one.rules, one.demand) for one in running]:
+                await told
         except BaseException:
             self._local.untold.put_back(running)
             raise
 
     async def _tell_ended(self, ended: Sequence[Ended]) -> None:
-        await asyncio.gather(*(self._script.finish(e.rules, e.request_id, e.tokens, e.nanos) for e in ended))
+        for told in [self._script.finish(one.rules, one.request_id, one.tokens, one.nanos) for one in ended]:
+            await told
         self._local.untold.told(ended)

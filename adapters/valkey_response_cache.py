@@ -8,17 +8,18 @@ The braces keep what is read together on one node of a cluster. A generation tha
 its answers with it, and never brings any back.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
 from datetime import datetime
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from adapters.answer_sealing import GENERATION_BYTES, new_generation, open_answer, seal_answer
+from adapters.answer_sealing import new_generation, open_answer, seal_answer
 from adapters.cache_guard import CacheGuard, NoAnswer
 from adapters.sealing import SealBroken
-from adapters.valkey_scripts import TIMEOUT_S, BatchedScripts, Script, ValkeyAway
+from adapters.valkey_scripts import Arguments, BatchedScripts, Script, ScriptCall, ValkeyAway
 from domain.errors import Unavailable
 from domain.response_cache import LARGEST_ANSWER_BYTES, LONGEST_TTL_S, CachedAnswer, CacheKey, Looked
 
@@ -29,12 +30,10 @@ MOST_MEMORY = 0.75
 MEMORY_KNOWN_S = 1.0
 LEASE_MS = 60_000
 """A worker that died is waited for no longer; of two that overlap, the later answer is kept."""
-MAX_GENERATIONS = 10_000
-"""Of scopes, at hand."""
-TRIES = 2
-ONLY_LOOK, ANY_ANSWER, NO_ANSWER = "", 1, 0
+READ, ONLY_MARK = 1, 0
+NOTHING_KNOWN = Looked(None, leads=True)
 
-# KEYS: generation, answer, lock. ARGV: token or '', its lease in ms, whether an answer will do.
+# KEYS: generation, answer, lock. ARGV: token or '', its lease in ms, whether to read an answer.
 # Answers {generation or '', sealed answer or '', 1 if the token leads}.
 LOOK = Script("""
 local generation = redis.call('GET', KEYS[1]) or ''
@@ -45,16 +44,17 @@ if not holder then redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2]) end
 return {generation, '', (not holder or holder == ARGV[1]) and 1 or 0}
 """)
 
-# KEYS: the same. ARGV: token, the answer sealed, under which generation, ttl in s, a generation if there is none, its
-# ttl in s. Answers 1, or the generation to seal it under.
+# KEYS: the same. ARGV: token, the answer sealed, under which generation, ttl in s, the generation's ttl in s, whether
+# there was none. Answers 1, or 0 when it is another one by now.
 KEEP = Script("""
 local generation = redis.call('GET', KEYS[1])
-if not generation then
-    generation = ARGV[5]
-    redis.call('SET', KEYS[1], generation, 'EX', ARGV[6])
+if generation == ARGV[3] then
+    redis.call('EXPIRE', KEYS[1], ARGV[5])
+elseif not generation and ARGV[6] == '1' then
+    redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[5])
+else
+    return 0
 end
-if generation ~= ARGV[3] then return generation end
-redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
 if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('DEL', KEYS[3]) end
 return 1
@@ -69,116 +69,79 @@ return 0
 class ValkeyResponseCache:
     """Supplies `ResponseCache`. `clock` is monotonic seconds; `count` is told one outcome of every call, beside what
     the guard counts: `hit`, `miss`, `too_old`, `unreadable`; `stored`, `too_large`, `full`, `purged_meanwhile`;
-    `purged`. Close it before the client."""
+    `purged`. A mark is the scope's generation, empty where there is none yet. Close the scripts after it."""
 
     def __init__(
         self,
         valkey: Redis,
+        scripts: BatchedScripts,
         sealing_key: bytes,
         guard: CacheGuard,
         now: Callable[[], datetime],
         clock: Callable[[], float],
         count: Callable[[str], None],
-        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._valkey = valkey
-        self._scripts = BatchedScripts(valkey, LOOK, KEEP, RELEASE, timeout_s=timeout_s)
+        self._scripts = scripts
         self._sealing_key = sealing_key
         self._guard = guard
         self._now = now
         self._clock = clock
         self._count = count
-        self._generations: dict[str, bytes] = {}
         self._has_room = True
         self._room_known_until = 0.0
+        self._measuring: asyncio.Task[None] | None = None
 
     @property
     def is_asked(self) -> bool:
         return self._guard.would_try
 
-    async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None:
-        try:
-            answer, _ = await self._look(key, ONLY_LOOK, max_age_s)
-        except NoAnswer:
-            return None
-        return answer
+    def look(
+        self, key: CacheKey, token: str = "", max_age_s: int | None = None, *, may_read: bool = True
+    ) -> Awaitable[Looked]:
+        call = self._call(LOOK, key, (token, LEASE_MS, READ if may_read else ONLY_MARK), self._hear)
+        return _Look(self, key, token, max_age_s, call, may_read=may_read)
 
-    async def get_or_lead(self, key: CacheKey, token: str, max_age_s: int | None = None) -> Looked:
-        try:
-            answer, (_, sealed, leads) = await self._look(key, token, max_age_s)
-            if answer is None and sealed:  # there is one, but it will not do
-                _, _, leads = await self._call(LOOK, key, token, LEASE_MS, NO_ANSWER)
-        except NoAnswer:
-            return Looked(None, leads=True)
-        return Looked(answer, leads=bool(leads))
-
-    async def _look(
-        self, key: CacheKey, token: str, max_age_s: int | None
-    ) -> tuple[CachedAnswer | None, tuple[bytes, bytes, int]]:
-        found = await self._call(LOOK, key, token, LEASE_MS, ANY_ANSWER)
-        generation, sealed, _ = found
-        self._remember(key.scope, generation)
-        outcome, answer = self._opened(key, generation, sealed)
-        if answer is not None and max_age_s is not None and self._age_s(answer) > max_age_s:
-            outcome, answer = "too_old", None
-        self._count(outcome)
-        return answer, found
-
-    def _opened(self, key: CacheKey, generation: bytes, sealed: bytes) -> tuple[str, CachedAnswer | None]:
-        if not sealed:
-            return "miss", None
-        try:
-            return "hit", open_answer(self._sealing_key, key, generation, sealed)
-        except SealBroken:
-            return "unreadable", None
-
-    def _age_s(self, answer: CachedAnswer) -> float:
-        return (self._now() - answer.stored_at).total_seconds()
-
-    async def put(self, key: CacheKey, answer: CachedAnswer, ttl_s: int, token: str = "") -> bool:
+    def put(
+        self,
+        key: CacheKey,
+        answer: CachedAnswer,
+        ttl_s: int,
+        mark: bytes | None,
+        token: str = "",
+        kept: Callable[[], None] | None = None,
+    ) -> bool:
+        if mark is None:
+            return False
         if answer.size_bytes > LARGEST_ANSWER_BYTES:
             self._count("too_large")
             return False
-        try:
-            outcome = await self._store(key, answer, max(1, min(ttl_s, LONGEST_TTL_S)), token)
-        except NoAnswer:
+        if not self._room():
+            self._count("full")
             return False
-        self._count(outcome)
-        return outcome == "stored"
+        generation = mark or new_generation()
+        sealed = seal_answer(self._sealing_key, key, generation, answer)
+        ttl_s = max(1, min(ttl_s, LONGEST_TTL_S))
 
-    async def _store(self, key: CacheKey, answer: CachedAnswer, ttl_s: int, token: str) -> str:
-        if not await self._room():
-            return "full"
-        fresh = new_generation()
-        known = self._generations.get(key.scope)
-        generation = known or fresh
-        for _ in range(TRIES):
-            sealed = seal_answer(self._sealing_key, key, generation, answer)
-            reply = await self._call(KEEP, key, token, sealed, generation, ttl_s, fresh, LONGEST_TTL_S)
+        def heard(reply: object) -> None:
+            self._hear(reply)
             if reply == 1:
-                self._remember(key.scope, generation)
-                return "stored"
-            if len(reply) != GENERATION_BYTES:
-                return "unreadable"
-            generation = reply
-            self._remember(key.scope, generation)
-            if known is not None:  # the answer may be older than the purge
-                break
-        return "purged_meanwhile"
+                self._count("stored")
+                if kept is not None:
+                    kept()
+                return
+            if not isinstance(reply, ValkeyAway):
+                self._count("purged_meanwhile")
+            if token:
+                self.release(key, token)
 
-    async def _room(self) -> bool:
-        if self._clock() >= self._room_known_until:
-            memory = await self._guard.attempt(lambda: self._valkey.info("memory"))
-            most = memory["maxmemory"] or memory["total_system_memory"]
-            self._has_room = memory["used_memory"] < MOST_MEMORY * most
-            self._room_known_until = self._clock() + MEMORY_KNOWN_S
-        return self._has_room
+        arguments = (token, sealed, generation, ttl_s, LONGEST_TTL_S, 0 if mark else 1)
+        return self._call(KEEP, key, arguments, heard) is not None
 
-    async def release(self, key: CacheKey, token: str) -> None:
-        try:
-            await self._guard.ask(lambda: self._scripts.call(RELEASE, (_lock_of(key),), (token,)))
-        except NoAnswer:
-            return  # the lease ends by itself
+    def release(self, key: CacheKey, token: str) -> None:
+        """Where it is not heard, the lease ends by itself."""
+        if self._guard.begin():
+            self._scripts.call(RELEASE, (_lock_of(key),), (token,)).then(self._hear)
 
     async def purge(self, scope: str) -> None:
         generation = new_generation()
@@ -186,21 +149,102 @@ class ValkeyResponseCache:
             await self._guard.attempt(lambda: self._valkey.set(_generation_of(scope), generation, ex=LONGEST_TTL_S))
         except NoAnswer:
             raise Unavailable("Cached answers cannot be purged now: Valkey does not answer.") from None
-        self._remember(scope, generation)
         self._count("purged")
 
+    async def measure(self) -> None:
+        """How full Valkey is."""
+        try:
+            memory = await self._guard.attempt(lambda: self._valkey.info("memory"))
+        except NoAnswer:
+            return
+        most = memory["maxmemory"] or memory["total_system_memory"]
+        self._has_room = memory["used_memory"] < MOST_MEMORY * most
+
     async def aclose(self) -> None:
-        await self._scripts.aclose()
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.wait({self._measuring})
 
-    async def _call(self, script: Script, key: CacheKey, *arguments: bytes | str | int) -> Any:
-        keys = (_generation_of(key.scope), _answer_of(key), _lock_of(key))
-        return await self._guard.ask(lambda: self._scripts.call(script, keys, arguments))
+    async def heard(self, look: "_Look") -> Looked:
+        """What a look has found."""
+        if look.call is None:
+            return NOTHING_KNOWN
+        try:
+            generation, sealed, leads = await look.call
+            answer = self._opened(look, generation, sealed)
+            if answer is None and sealed and look.token:  # there is one, but it will not do
+                again = self._call(LOOK, look.key, (look.token, LEASE_MS, ONLY_MARK), self._hear)
+                if again is None:
+                    return NOTHING_KNOWN
+                generation, _, leads = await again
+        except ValkeyAway:
+            return NOTHING_KNOWN
+        return Looked(answer, leads=bool(leads), mark=generation)
 
-    def _remember(self, scope: str, generation: bytes) -> None:
-        if len(self._generations) >= MAX_GENERATIONS:
-            self._generations.clear()
-        if generation:
-            self._generations[scope] = generation
+    def _opened(self, look: "_Look", generation: bytes, sealed: bytes) -> CachedAnswer | None:
+        outcome, answer = "miss", None
+        if sealed:
+            try:
+                outcome, answer = "hit", open_answer(self._sealing_key, look.key, generation, sealed)
+            except SealBroken:
+                outcome = "unreadable"
+        if answer is not None and look.max_age_s is not None and self._age_s(answer) > look.max_age_s:
+            outcome, answer = "too_old", None
+        if look.may_read:
+            self._count(outcome)
+        return answer
+
+    def _age_s(self, answer: CachedAnswer) -> float:
+        return (self._now() - answer.stored_at).total_seconds()
+
+    def _room(self) -> bool:
+        """As of a second ago, or longer if nobody has kept anything since."""
+        if self._clock() >= self._room_known_until and (self._measuring is None or self._measuring.done()):
+            self._room_known_until = self._clock() + MEMORY_KNOWN_S
+            self._measuring = asyncio.create_task(self.measure())
+        return self._has_room
+
+    def _call(
+        self, script: Script, key: CacheKey, arguments: Arguments, heard: Callable[[object], None]
+    ) -> ScriptCall | None:
+        """On its way; None while nobody asks."""
+        if not self._guard.begin():
+            return None
+        call = self._scripts.call(script, (_generation_of(key.scope), _answer_of(key), _lock_of(key)), arguments)
+        call.then(heard)
+        return call
+
+    def _hear(self, reply: object) -> None:
+        if isinstance(reply, ValkeyAway):
+            self._guard.failed()
+        else:
+            self._guard.succeeded()
+
+
+class _Look:
+    """One that is on its way."""
+
+    __slots__ = ("_cache", "call", "key", "max_age_s", "may_read", "token")
+
+    def __init__(
+        self,
+        cache: ValkeyResponseCache,
+        key: CacheKey,
+        token: str,
+        max_age_s: int | None,
+        call: ScriptCall | None,
+        *,
+        may_read: bool,
+    ) -> None:
+        self._cache = cache
+        self.key = key
+        self.token = token
+        self.max_age_s = max_age_s
+        self.call = call
+        self.may_read = may_read
+
+    def __await__(self) -> Generator[Any, Any, Looked]:
+        return self._cache.heard(self).__await__()
 
 
 def _generation_of(scope: str) -> str:

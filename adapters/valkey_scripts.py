@@ -1,29 +1,41 @@
-"""Lua scripts on Valkey. Calls that come while one batch is under way go out together as the next one.
-
-One connection of redis-py's, used without its pool and pipeline: they cost four times as much CPU a call.
+"""Lua scripts on Valkey. Calls that come while one batch is under way go out together as the next one, in the order in
+which they were made, over one connection for all who share it.
 """
 
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, cast
 
-from hiredis import pack_command
+import msgspec
+import structlog
+from hiredis import ReplyError, pack_command
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as NotConnected
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError
+
+from adapters.valkey_wire import Wire, open_wire
 
 MAX_BATCH = 256
+MAX_BATCH_BYTES = 1 << 20
 MAX_WAITING = 10_000
+MAX_WAITING_BYTES = 64 << 20
 TIMEOUT_S = 0.05
-"""For a batch, connecting included. A call waits for at most the batch before its own as well."""
+"""For a batch, connecting included. A call waits for the batches before its own as well."""
+CLOSE_S = 2.0
 
 Arguments = Sequence[bytes | str | int]
 
 
 class ValkeyAway(Exception):
     """No answer in time, or a failure. What was asked may have been done."""
+
+
+PENDING = object()
+"""Instead of an answer, until there is one."""
+NOT_KNOWN = "NOSCRIPT"
+
+logger = structlog.get_logger()
 
 
 class Script:
@@ -33,98 +45,214 @@ class Script:
         self.source = source
         self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
+    def packed(self, keys: Sequence[bytes | str], arguments: Arguments) -> bytes:
+        """The command that calls it."""
+        return _packed("EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+    def packed_load(self) -> bytes:
+        return _packed("SCRIPT", "LOAD", self.source)
+
+
+class ScriptCall(msgspec.Struct, eq=False):
+    """On its way already. Await it for the answer, or ValkeyAway; nobody needs to. Whoever is cancelled while waiting
+    takes nothing back. One may wait, and one may listen."""
+
+    script: Script
+    packed: bytes
+    answer: Any = PENDING
+    waiter: asyncio.Future[None] | None = None
+    heard: Callable[[Any], None] | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self.answer is PENDING:
+            self.waiter = asyncio.get_running_loop().create_future()
+            yield from self.waiter
+        if isinstance(self.answer, ValkeyAway):
+            raise self.answer
+        return self.answer
+
+    def then(self, heard: Callable[[Any], None]) -> None:
+        """Tell it the answer, or the ValkeyAway, as soon as it is there; now if it is."""
+        self.heard = heard
+        if self.answer is not PENDING:
+            self._tell(heard)
+
+    def settle(self, answer: object) -> None:
+        self.answer = answer
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+        if self.heard is not None:
+            self._tell(self.heard)
+
+    def _tell(self, heard: Callable[[Any], None]) -> None:
+        """Others of the batch have yet to be told, whatever this one does."""
+        try:
+            heard(self.answer)
+        except Exception:
+            logger.exception("script_answer_failed")
+
+
+class _Batch(msgspec.Struct, eq=False):
+    """What was sent together. It is sent again at most once for each of two reasons: its scripts were not known, or the
+    connection, idle before, had been closed long ago."""
+
+    calls: list[ScriptCall]
+    late_at_s: float
+    was_loaded: bool = False
+    was_lost: bool = False
+
 
 class BatchedScripts:
-    """`scripts` are all that may be called."""
+    """Close it after those who call, and before the client."""
 
-    def __init__(self, client: Redis, *scripts: Script, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, client: Redis, *, timeout_s: float = TIMEOUT_S) -> None:
         self._connection = client.connection_pool.make_connection()
         self._connection.socket_timeout = None  # a batch has one deadline
-        self._loads = [("SCRIPT", "LOAD", script.source) for script in scripts]
         self._timeout_s = timeout_s
-        self._waiting: deque[tuple[Arguments, asyncio.Future[Any]]] = deque()
-        self._sender: asyncio.Task[None] | None = None
+        self._waiting: deque[ScriptCall] = deque()
+        self._waiting_bytes = 0
+        self._batch: _Batch | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._wire: Wire | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._is_sending = False
         self._is_closed = False
+        self._sent_all: asyncio.Future[None] | None = None
 
-    async def call(self, script: Script, keys: Sequence[bytes | str], arguments: Arguments) -> Any:
-        """The script's answer. Raises ValkeyAway."""
+    def call(self, script: Script, keys: Sequence[bytes | str], arguments: Arguments) -> ScriptCall:
+        return self.send(script, script.packed(keys, arguments))
+
+    def send(self, script: Script, packed: bytes) -> ScriptCall:
+        """`packed` calls the script, as `Script.packed` does."""
+        call = ScriptCall(script, packed)
         if self._is_closed:
-            raise ValkeyAway("closed")
-        if len(self._waiting) >= MAX_WAITING:
-            raise ValkeyAway("too many calls are waiting")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((("EVALSHA", script.sha, len(keys), *keys, *arguments), answer))
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send_all())
-        return await answer
+            call.settle(ValkeyAway("closed"))
+        elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
+            call.settle(ValkeyAway("too much is waiting"))
+        else:
+            self._waiting.append(call)
+            self._waiting_bytes += len(packed)
+            if not self._is_sending:
+                self._is_sending = True
+                asyncio.get_running_loop().call_soon(self._send_next)
+        return call
 
     async def aclose(self) -> None:
-        """What still waits is told that Valkey is away."""
+        """What was called before still gets its answer, if Valkey gives one."""
         self._is_closed = True
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait({self._sender})
-        for _, future in self._waiting:  # a sender that never began leaves them
-            _settle(future, ValkeyAway("closed"))
-        self._waiting.clear()
+        if self._is_sending:
+            self._sent_all = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._sent_all}, timeout=CLOSE_S)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        self._give_up("closed")
         await self._connection.disconnect(nowait=True)
 
-    async def _send_all(self) -> None:
-        batch: list[tuple[Arguments, asyncio.Future[Any]]] = []
+    def _send_next(self) -> None:
+        """Called while nothing is under way."""
+        if not self._waiting:
+            self._rest()
+            return
+        late_at_s = asyncio.get_running_loop().time() + self._timeout_s
+        self._send(_Batch(self._taken(), late_at_s))
+
+    def _rest(self) -> None:
+        self._is_sending = False
+        if self._sent_all is not None and not self._sent_all.done():
+            self._sent_all.set_result(None)
+
+    def _taken(self) -> list[ScriptCall]:
+        """The first that wait, and one of them at least."""
+        waiting, calls, size = self._waiting, list[ScriptCall](), 0
+        while waiting and len(calls) < MAX_BATCH:
+            size += len(waiting[0].packed)
+            if calls and size > MAX_BATCH_BYTES:
+                break
+            call = waiting.popleft()
+            self._waiting_bytes -= len(call.packed)
+            calls.append(call)
+        return calls
+
+    def _send(self, batch: _Batch) -> None:
+        self._batch = batch
+        if self._wire is None:
+            self._connecting = asyncio.create_task(self._connect(batch))
+            return
+        self._late = asyncio.get_running_loop().call_at(batch.late_at_s, self._give_up, "TimeoutError")
+        self._wire.ask([call.packed for call in batch.calls])
+
+    async def _connect(self, batch: _Batch) -> None:
         reason = "closed"
         try:
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
-                async with asyncio.timeout(self._timeout_s):
-                    answers = await self._send([command for command, _ in batch])
-                for (_, future), answer in zip(batch, answers, strict=True):
-                    _settle(future, answer)
+            async with asyncio.timeout_at(batch.late_at_s):
+                self._wire = await open_wire(self._connection, self._hear, self._lose)
         except (RedisError, OSError, TimeoutError) as failure:
             reason = type(failure).__name__
         finally:
-            self._sender = None
-            for _, future in (*batch, *self._waiting):
-                _settle(future, ValkeyAway(reason))
-            self._waiting.clear()
+            self._connecting = None
+            if self._wire is None:
+                self._give_up(reason)
+        if self._wire is not None:
+            self._send(batch)
 
-    async def _send(self, commands: Sequence[Arguments]) -> list[Any]:
-        """Each command's answer or exception. A server that lacks a script is given all of them."""
-        answers = await self._exchange(commands)
-        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            again = await self._exchange([*self._loads, *(commands[index] for index in unknown)])
-            for index, answer in zip(unknown, again[len(self._loads) :], strict=True):
-                answers[index] = answer
-        return answers
+    def _hear(self, replies: list[Any]) -> None:
+        batch = self._no_longer_under_way()
+        assert batch is not None
+        unknown = _settled(batch.calls, replies)
+        if unknown and not batch.was_loaded:
+            loads = [ScriptCall(script, script.packed_load()) for script in {call.script for call in unknown}]
+            self._send(_Batch([*loads, *unknown], batch.late_at_s, was_loaded=True, was_lost=batch.was_lost))
+            return
+        for call in unknown:
+            call.settle(ValkeyAway(NOT_KNOWN))
+        self._send_next()
 
-    async def _exchange(self, commands: Sequence[Arguments]) -> list[Any]:
-        packed = [pack_command(cast("tuple[str]", tuple(command))) for command in commands]
-        try:
-            return await self._answers(packed)
-        except NotConnected:  # a connection that was idle may have been closed long ago
-            return await self._answers(packed)
+    def _lose(self) -> None:
+        self._wire = None
+        batch = self._batch
+        if batch is None:
+            return
+        if batch.was_lost:
+            self._give_up("ConnectionError")
+            return
+        batch.was_lost = True
+        if self._late is not None:
+            self._late.cancel()
+        self._send(batch)
 
-    async def _answers(self, packed: list[bytes]) -> list[Any]:
-        answers: list[Any] = []
-        try:
-            await self._connection.send_packed_command(packed)
-            while len(answers) < len(packed):
-                try:
-                    answers.append(await self._connection.read_response())
-                except ResponseError as refusal:
-                    answers.append(refusal)
-        except BaseException:
-            await self._connection.disconnect(nowait=True)
-            raise
-        return answers
+    def _no_longer_under_way(self) -> _Batch | None:
+        if self._late is not None:
+            self._late.cancel()
+        batch, self._batch, self._late = self._batch, None, None
+        return batch
+
+    def _give_up(self, reason: str) -> None:
+        """All that was sent or waits is told so. The connection may still answer, so it is not used again."""
+        if self._wire is not None:
+            self._wire.abort()
+            self._wire = None
+        batch = self._no_longer_under_way()
+        calls = [*(batch.calls if batch else ()), *self._waiting]
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._rest()
+        for call in calls:
+            call.settle(ValkeyAway(reason))
 
 
-def _settle(future: asyncio.Future[Any], answer: object) -> None:
-    if future.done():
-        return
-    if isinstance(answer, ValkeyAway):
-        future.set_exception(answer)
-    elif isinstance(answer, Exception):
-        future.set_exception(ValkeyAway(f"{type(answer).__name__}: {answer}"))
-    else:
-        future.set_result(answer)
+def _settled(calls: Sequence[ScriptCall], replies: Sequence[Any]) -> list[ScriptCall]:
+    """All but those that it gives back, whose script is not known there."""
+    unknown: list[ScriptCall] = []
+    for call, reply in zip(calls, replies, strict=True):
+        if type(reply) is not ReplyError:
+            call.settle(reply)
+        elif str(reply).startswith(NOT_KNOWN):
+            unknown.append(call)
+        else:
+            call.settle(ValkeyAway(str(reply)))
+    return unknown
+
+
+def _packed(*words: bytes | str | int) -> bytes:
+    return pack_command(cast("tuple[str]", words))

@@ -3,23 +3,20 @@
 import asyncio
 import re
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 
 import structlog
 
-from api.ai_errors import ErrorFormat
-from api.answer_cache import CacheTurn
-from api.body import Receive
+from api.asked import Client
 from api.drain import Stopped
 from api.errors import failure_from
+from api.held import Held
 from api.keep_alive import KeepAlive
-from api.rate_limits import Permit
-from api.send import Send, send_whole
-from api.slow_client import SLOW_CLIENT_S, SlowClient
+from api.send import send_whole
+from api.slow_client import SLOW_CLIENT_S, is_taken
 from api.telemetry import RequestTelemetry
 from commands.answer_request import AnswerRequestHandler, Running
 from domain.money import usd
-from domain.upstream import ReplyPiece
+from domain.upstream import Reply, ReplyPiece
 
 KEEP_ALIVE_S = 7.5
 """No stream is silent for longer than twice that, 15 s: proxies cut connections that seem dead."""
@@ -40,23 +37,6 @@ FAILED = "ai_request_failed"
 logger = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Sides:
-    """What stands beside a request: its place within the limits, and what the cache has to do with it."""
-
-    permit: Permit
-    cached: CacheTurn
-
-
-@dataclass(frozen=True)
-class Client:
-    """Who waits: the two ends of their connection, and how they want to be told of failures."""
-
-    receive: Receive
-    send: Send
-    errors: ErrorFormat
-
-
 class AiAnswer:
     """Who cancels it, ends it: what was used is charged, and the client is told that there is no more."""
 
@@ -65,17 +45,16 @@ class AiAnswer:
         handler: AnswerRequestHandler,
         telemetry: RequestTelemetry,
         running: Running,
-        sides: Sides,
+        held: Held,
         client: Client,
     ) -> None:
-        self._sides = sides
+        self._held = held
         self._handler = handler
         self._telemetry = telemetry
         self._errors = client.errors
         self._running = running
         self._receive = client.receive
         self._send = client.send
-        self._slow = SlowClient(SLOW_CLIENT_S)
         self._alive: KeepAlive | None = None
         self._started = False
         self._is_told = False
@@ -88,6 +67,7 @@ class AiAnswer:
                 logger.error(FAILED, exc_info=error)
             else:
                 await self._fail(error)
+            error.with_traceback(None)  # what runs remembers it, and it would remember what runs
         except asyncio.CancelledError:
             if self._is_told or (task := asyncio.current_task()) is None:
                 raise
@@ -98,23 +78,31 @@ class AiAnswer:
 
     async def _whole(self) -> None:
         reply = await self._handler.complete(self._running)
+        self._keep(reply)
         headers = [JSON, *self._headers(self._running.end_position), *_cost(self._running)]
         await self._give_whole(200, headers, reply.body)
-        await self._sides.cached.keep(reply)
+
+    def _keep(self, reply: Reply | None) -> None:
+        """Whatever comes of it, the answer is charged, and is given."""
+        try:
+            self._held.turn.keep(reply, self._running)
+        except Exception as error:
+            logger.error("answer_not_kept", exc_info=error)
 
     async def _stream(self) -> None:
         watcher = asyncio.create_task(self._watch())
         closing = b""
         try:
-            async with self._slow, KeepAlive(KEEP_ALIVE_S, self._say_alive) as self._alive:
+            async with KeepAlive(KEEP_ALIVE_S, self._say_alive) as self._alive:
                 async with aclosing(self._handler.stream(self._running)) as pieces:
                     async for piece in pieces:
                         closing += piece.closing
-                        self._sides.cached.pass_by(piece)
+                        self._held.turn.pass_by(piece)
                         await self._pass_on(piece)
+                self._keep(None)
+                self._held.count_use()
                 self._is_told = True
                 await self._give(_receipt(self._running) + closing, more=False)
-                await self._sides.cached.keep(None)
         finally:
             watcher.cancel()
 
@@ -138,7 +126,7 @@ class AiAnswer:
             return
         if self._alive is not None:
             self._alive.said()
-        if not await self._slow.bounded(self._say(data, more=more)):
+        if not await is_taken(self._say(data, more=more), SLOW_CLIENT_S):
             self._running.client_gone = True
 
     async def _say(self, data: bytes, *, more: bool) -> None:
@@ -151,15 +139,15 @@ class AiAnswer:
 
     async def _give_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self._is_told = True
-        async with self._slow:
-            await self._slow.bounded(send_whole(self._send, status, headers, body))
+        self._held.count_use()
+        await is_taken(send_whole(self._send, status, headers, body), SLOW_CLIENT_S)
 
     async def _fail(self, error: Exception) -> None:
         """Once the stream has begun, an error is an event, and nothing says that all is well."""
+        self._held.count_use()
         failure, request_id = failure_from(error, FAILED), self._running.command.call.request_id
         if self._started:
-            async with self._slow:
-                await self._give(self._errors.event(failure, request_id), more=False)
+            await self._give(self._errors.event(failure, request_id), more=False)
             return
         answer = self._errors.whole(failure, request_id)
         headers = [*answer.raw_headers, *self._headers(self._running.end_position), *_cost(self._running)]
@@ -172,18 +160,18 @@ class AiAnswer:
         headers = [
             (b"x-request-id", running.command.call.request_id.encode()),
             (b"x-agg-provider", running.candidate.provider.encode()),
-            (b"x-agg-model", _as_header(running.candidate.model.model)),
-            *self._sides.cached.headers,
+            (b"x-agg-model", as_header(running.candidate.model.model)),
+            *self._held.turn.headers,
             (b"x-agg-attempts", b"%d" % running.attempts),
             (b"x-agg-position", b"REQ:%d" % position),
-            *self._sides.permit.headers,
+            *self._held.limit_headers,
         ]
         if dropped := self._running.prepared.dropped:
-            headers.append((b"x-agg-dropped", _as_header(", ".join(dropped))))
+            headers.append((b"x-agg-dropped", as_header(", ".join(dropped))))
         return headers
 
 
-def _as_header(said: str) -> bytes:
+def as_header(said: str) -> bytes:
     """A client's own words: nothing in them may end the header, or make it longer than clients read."""
     return NOT_IN_HEADERS.sub("?", said[:MAX_HEADER_CHARS]).encode()
 
@@ -193,6 +181,9 @@ def _cost(running: Running) -> list[tuple[bytes, bytes]]:
 
 
 def _receipt(running: Running) -> bytes:
-    """What headers cannot say before the end, as comments that clients pass over."""
-    cost = usd(running.end.cost_nanos) if running.end else "unknown"
-    return f": x-agg-cost-usd: {cost}\n: x-agg-position: REQ:{running.end_position}\n\n".encode()
+    return receipt(usd(running.end.cost_nanos) if running.end else "unknown", running.end_position)
+
+
+def receipt(cost: str, position: int) -> bytes:
+    """What the headers of a stream cannot say before its end, as comments that clients pass over."""
+    return f": x-agg-cost-usd: {cost}\n: x-agg-position: REQ:{position}\n\n".encode()

@@ -4,34 +4,33 @@ The coroutine itself drains the provider. A client that hangs up or stops readin
 does not cancel it, and what the provider reports is charged.
 """
 
-import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import msgspec
-
 from adapters.dialects.dialect import ClientRequest
-from api.ai_answer import FAILED, AiAnswer, Client, Sides
+from api.ai_answer import FAILED, AiAnswer
 from api.ai_errors import ErrorFormat
-from api.answer_cache import BYPASS, AnswerCache, CacheTurn
-from api.auth import Authenticator, Caller
+from api.answer_cache import AnswerCache
+from api.asked import Asked, Client
+from api.auth import Authenticator
 from api.body import BodyTooDeep, ClientGone, Receive, read_body
 from api.errors import Failure, failure_from
+from api.given_again import GivenAgain
 from api.model_names import ModelNames
 from api.open_streams import OpenStreams
-from api.rate_limits import UNLIMITED, Permit, RateLimits
+from api.rate_limits import Limited, RateLimits
 from api.request_id import GIVEN
 from api.send import Send, send_whole
 from api.telemetry import RequestTelemetry
 from api.while_connected import WhileConnected
 from commands.answer_request import AnswerRequest, AnswerRequestHandler, Running
-from commands.route_plan import RouteAsk
+from commands.route_plan import RouteAsk, RoutePlan
 from commands.route_requests import RouteBook
 from domain.errors import UnsupportedParameter
 from domain.ids import RequestId
+from domain.limits import Demand
 
 LONGEST_TOKEN_BYTES = 8
 TOOLS, NOTHING_SPECIAL = frozenset({"tools"}), frozenset[str]()
@@ -51,36 +50,12 @@ class AiParts:
     models: ModelNames
     routes: RouteBook
     answer_request: AnswerRequestHandler
+    given_again: GivenAgain
     limits: RateLimits
     streams: OpenStreams
     cache: AnswerCache
     telemetry: RequestTelemetry
     new_request_id: Callable[[], RequestId]
-
-
-class _Asked(msgspec.Struct):
-    """One request, with what it holds and gives back at its end: a permit, a place among its key's streams."""
-
-    request_id: RequestId
-    headers: dict[bytes, bytes]
-    permit: Permit = UNLIMITED
-    streams: OpenStreams | None = None
-    streams_key: str = ""
-    running: Running | None = None
-
-    def hold_stream(self, streams: OpenStreams, key: str) -> None:
-        """Raises Busy."""
-        streams.hold(key)
-        self.streams, self.streams_key = streams, key
-
-    async def give_back(self) -> None:
-        """Once, however often it is called."""
-        if self.streams is not None:
-            self.streams.give_back(self.streams_key)
-            self.streams = None
-        permit, self.permit = self.permit, UNLIMITED
-        end = self.running.end if self.running else None
-        await permit.end(end.tokens.total if end else 0, end.cost_nanos if end else 0)
 
 
 class AiEndpoint:
@@ -92,65 +67,83 @@ class AiEndpoint:
         self.errors = errors
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        started_s = time.perf_counter()
-        asked = _Asked(scope.get(GIVEN) or self._parts.new_request_id(), dict(scope["headers"]))
+        request_id = scope.get(GIVEN) or self._parts.new_request_id()
+        asked = Asked(request_id, Client(receive, send, self.errors))
+        held = asked.held
         try:
-            await self._serve(asked, started_s, receive, send)
+            await self._serve(asked, dict(scope["headers"]))
         except ClientGone:
             return
         except Exception as error:
-            if asked.running is not None:
+            if held.running is not None:
                 raise
-            told = asked.permit.headers
-            await asked.give_back()
-            await self._refuse(send, asked.request_id, error, told)
+            held.give_back()
+            await self._refuse(send, request_id, error, held.limit_headers)
         finally:
-            await asked.give_back()
+            held.give_back()
 
-    async def _serve(self, asked: _Asked, started_s: float, receive: Receive, send: Send) -> None:
-        """Raises what it is refused for while nothing runs, and ClientGone."""
-        parts = self._parts
-        caller: Caller = await parts.authenticator.admit(asked.headers)
-        request = self._dialect.check(await read_body(receive, asked.headers))
-        command = self._command(caller, request, asked.request_id, started_s)
+    async def _serve(self, asked: Asked, headers: dict[bytes, bytes]) -> None:
+        """Raises what it is refused for while nothing runs, and ClientGone. A look into the cache is on its way while
+        the limits are asked."""
+        parts, held, receive = self._parts, asked.held, asked.client.receive
+        caller = asked.caller = await parts.authenticator.admit(headers)
+        request = asked.request = self._dialect.check(await read_body(receive, headers))
+        asked.at = datetime.now(UTC)
+        self._look_up(asked)
+        asked.demanded = asked.bounds
         if request.stream:
-            asked.hold_stream(parts.streams, caller.key_id or caller.account_id)
-        asked.permit = await parts.limits.admit(command)
-        client = Client(receive, send, self.errors)
-        policy = parts.cache.policy_of(request.model)
-        if policy is None:
-            await self._answer(asked, command, BYPASS, client)
-            return
-        async with AsyncExitStack() as turn:
+            held.hold_stream(parts.streams, caller.key_id or caller.account_id)
+        turn = held.turn = parts.cache.turn(request.model, caller, request, headers)
+        held.hold(await parts.limits.admit(_limited(asked), _demand(asked)))
+        if not await turn.is_clear():
             async with WhileConnected(receive):
-                cached = await turn.enter_async_context(parts.cache.turn(request.model, policy, command, asked.headers))
-            await self._answer(asked, cached.applied(command), cached, client)
+                await turn.wait()
+            self._look_up(asked)
+        if turn.answer is None or turn.policy is None:
+            await self._answer(asked)
+        else:
+            await parts.given_again.give(asked, turn.answer, turn.policy)
 
-    async def _answer(self, asked: _Asked, command: AnswerRequest, cached: CacheTurn, client: Client) -> None:
-        asked.running = await self._admitted(command)
-        sides = Sides(asked.permit, cached)
-        await AiAnswer(self._parts.answer_request, self._parts.telemetry, asked.running, sides, client).run()
+    def _look_up(self, asked: Asked) -> None:
+        """As the catalogue is now. Raises ModelNotFound and InvalidInput."""
+        request = asked.request
+        asked.resolved = self._parts.routes.resolve(request.model, request.endpoint, asked.at)
+        asked.bounds = asked.resolved.bounds(request, request.choices, self._parts.limits.unpriced_nanos)
 
-    def _command(
-        self, caller: Caller, request: ClientRequest, request_id: RequestId, started_s: float
-    ) -> AnswerRequest:
-        now = datetime.now(UTC)
-        plan = self._parts.routes.plan(request.model, _ask(request, caller, now))
+    async def _answer(self, asked: Asked) -> None:
+        running = asked.held.running = await self._admitted(await self._planned(asked))
+        await AiAnswer(self._parts.answer_request, self._parts.telemetry, running, asked.held, asked.client).run()
+
+    async def _planned(self, asked: Asked) -> AnswerRequest:
+        request, caller = asked.request, asked.caller
+        plan = self._parts.routes.plan(asked.resolved, _ask(asked), asked.bounds)
         first = plan.candidates[0]
         model = first.model
+        if len(plan.trail) > 1 or asked.bounds is not asked.demanded:
+            await self._hold_further(asked, plan)
         return AnswerRequest(
-            call=request.call(request_id, model, first.upstream_model),
+            call=request.call(asked.request_id, model, first.upstream_model),
             account_id=caller.account_id,
             key_id=caller.key_id,
             user_id=caller.user_id,
-            at=now,
-            started_s=started_s,
+            at=asked.at,
+            started_s=asked.started_s,
             model=model,
             price=first.price,
             choices=request.choices,
             input_bound=request.input_bound(model),
             route=plan,
         )
+
+    async def _hold_further(self, asked: Asked, plan: RoutePlan) -> None:
+        """Nobody whom the limits were asked for can take it, or others can by now, and there it may use more."""
+        request, demanded = asked.request, asked.demanded
+        output_tokens = max(request.max_output_tokens(each.model) for each in plan.candidates)
+        more_tokens = max(0, output_tokens - demanded.output_tokens) * request.choices
+        more_nanos = max(0, plan.dearest_nanos - demanded.dearest_nanos)
+        if more_tokens or more_nanos:
+            demand = Demand(RequestId(f"{asked.request_id}/further"), more_tokens, more_nanos)
+            asked.held.hold_further(await self._parts.limits.admit_further(_limited(asked), demand))
 
     async def _admitted(self, command: AnswerRequest) -> Running:
         try:
@@ -172,11 +165,23 @@ def _failure_in(error: Exception) -> Failure:
     return failure_from(BodyTooDeep() if isinstance(error, RecursionError) else error, FAILED)
 
 
-def _ask(request: ClientRequest, caller: Caller, at: datetime) -> RouteAsk:
+def _limited(asked: Asked) -> Limited:
+    return Limited(asked.caller.account_id, asked.caller.key_id, asked.resolved.name)
+
+
+def _demand(asked: Asked) -> Demand:
+    """Tokens are held by estimate, spend by its ceiling."""
+    request, bounds = asked.request, asked.bounds
+    tokens = request.input_estimate() + bounds.output_tokens * request.choices
+    return Demand(asked.request_id, tokens, bounds.dearest_nanos)
+
+
+def _ask(asked: Asked) -> RouteAsk:
     """A token is hardly ever longer than eight bytes: what is too long by that measure is too long."""
+    request, caller = asked.request, asked.caller
     return RouteAsk(
         endpoint=request.endpoint,
-        at=at,
+        at=asked.at,
         sizes=request,
         stream=request.stream,
         needs=TOOLS if "tools" in request.members else NOTHING_SPECIAL,

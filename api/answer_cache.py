@@ -1,126 +1,131 @@
 """The response cache around one AI request: an earlier answer instead of a new one, or a new one kept for later.
 
-A hit is a request like any other, admitted and ended on the log, but nobody is asked, and it costs nothing. On routes
-that compare questions the answer to a similar one will do.
+On routes that compare questions the answer to a similar one will do.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-import msgspec
-
+from adapters.dialects.dialect import ClientRequest
 from adapters.single_flight import SingleFlight, Turn
+from api.auth import Caller
 from api.similar_answers import CacheQuery, Compared, SimilarAnswers
-from commands.answer_request import AnswerRequest
+from commands.running import Running
 from domain.cache_control import parse_cache_control
-from domain.pricing import Price, Rates, Tokens
 from domain.response_cache import CachedAnswer, CachePolicy, ResponseCache, StreamTape, answer_of, cache_key
-from domain.upstream import Reply, ReplyPiece, Usage
+from domain.upstream import Reply, ReplyPiece
 
 LONGEST_WAIT_S = 30.0
 """For somebody else who asks the same just now."""
-_BEGINNING = datetime.fromtimestamp(0, UTC)
-FREE = Price("cache_hit", _BEGINNING, _BEGINNING, Rates())
-"""What a hit costs, and the mark by which the books know one."""
-FREE_SIMILAR = Price("semantic_cache_hit", _BEGINNING, _BEGINNING, Rates())
-"""The same for the answer to another question."""
-NOTHING_USED = Usage(msgspec.Raw(b"null"), Tokens())
 
-
-class CachedCall:
-    """An answer that is there already, given as a provider would give it."""
-
-    dropped: Sequence[str] = ()
-
-    def __init__(self, answer: CachedAnswer) -> None:
-        self._answer = answer
-
-    async def complete(self) -> Reply:
-        answer = self._answer
-        return Reply(answer.body, answer.model, answer.finish_reason, NOTHING_USED, 0)
-
-    async def stream(self) -> AsyncIterator[ReplyPiece]:
-        answer = self._answer
-        yield ReplyPiece(
-            answer.body,
-            model=answer.model,
-            finish_reason=answer.finish_reason,
-            usage=NOTHING_USED,
-            closing=answer.closing,
-        )
+Headers = Sequence[tuple[bytes, bytes]]
+BYPASSED: Headers = ((b"x-agg-cache", b"bypass"),)
+MISSED: Headers = ((b"x-agg-cache", b"miss"),)
+HIT: Headers = ((b"x-agg-cache", b"hit"),)
 
 
 class CacheTurn:
-    """What the cache has to do with one request; `headers` are told with its answer."""
+    """What the cache has to do with one request; here nothing. To be ended, whatever comes of it.
 
-    headers: Sequence[tuple[bytes, bytes]] = ((b"x-agg-cache", b"bypass"),)
+    `headers` are told with the answer; `answer` is an earlier one that is enough, with the `policy` of its route.
+    """
 
-    def applied(self, command: AnswerRequest) -> AnswerRequest:
-        """The same request, or one that an earlier answer is enough for."""
-        return command
+    headers: Headers = BYPASSED
+    answer: CachedAnswer | None = None
+    policy: CachePolicy | None = None
+
+    async def is_clear(self) -> bool:
+        """Whether it is clear at once, or after one look, if there is an `answer`; else `wait`."""
+        return True
+
+    async def wait(self) -> None:
+        """Until it is clear. A cache that is away is a miss."""
 
     def pass_by(self, piece: ReplyPiece) -> None:
         """Part of a stream, on its way to the client."""
 
-    async def keep(self, reply: Reply | None) -> None:
-        """The answer, a stream when None, went well and is charged."""
+    def keep(self, reply: Reply | None, running: Running) -> None:
+        """The answer, a stream when None, went well and is charged. Whoever waits for it has it now."""
+
+    def end(self) -> None:
+        """As often as you like."""
 
 
 BYPASS = CacheTurn()
 
 
-class _Hit(CacheTurn):
-    headers = ((b"x-agg-cache", b"hit"),)
+class _AskedTurn(CacheTurn):
+    """`flight` is where it stands among those who ask the same; `compares`: a similar question's answer will do."""
 
-    def __init__(self, answer: CachedAnswer) -> None:
-        self._answer = answer
-        if answer.similarity is not None:
-            self.headers = (*self.headers, (b"x-agg-cache-similarity", b"%.4f" % answer.similarity))
-
-    def applied(self, command: AnswerRequest) -> AnswerRequest:
-        price = FREE if self._answer.similarity is None else FREE_SIMILAR
-        return msgspec.structs.replace(command, price=price, route=None, kept=CachedCall(self._answer))
-
-
-class _Miss(CacheTurn):
-    """`turn` is that of whoever others wait for; `compared` is where the question stands among similar ones."""
-
-    headers = ((b"x-agg-cache", b"miss"),)
+    headers = MISSED
 
     def __init__(
-        self,
-        cache: ResponseCache,
-        similar: SimilarAnswers,
-        query: CacheQuery,
-        turn: Turn | None = None,
-        compared: Compared | None = None,
+        self, cache: ResponseCache, similar: SimilarAnswers, query: CacheQuery, flight: Turn, *, compares: bool
     ) -> None:
         self._cache = cache
         self._similar = similar
         self._query = query
-        self._turn = turn
-        self._compared = compared
-        self._tape = StreamTape(query.policy.max_bytes)
+        self._flight = flight
+        self._compares = compares
+        self._has_looked = False
+        self._compared: Compared | None = None
+        self._tape: StreamTape | None = None
+        self.policy = query.policy
+
+    async def is_clear(self) -> bool:
+        """Comparing takes a while."""
+        self._has_looked = await self._flight.is_clear()
+        return self._has_looked and (self._found() or not self._compares)
+
+    async def wait(self) -> None:
+        """Of those who ask the same at once, one compares; and nobody waits until another's hit has been read."""
+        flight = self._flight
+        if not self._has_looked:
+            await flight.wait(LONGEST_WAIT_S)
+        if flight.answer is None and self._compares:
+            self._compared = compared = await self._similar.compare(self._query, flight.mark)
+            if compared is not None and compared.answer is not None:
+                flight.answered(compared.answer)
+        self._found()
+
+    def _found(self) -> bool:
+        self.answer = answer = self._flight.answer
+        if answer is None:
+            return False
+        self.headers = HIT
+        if answer.similarity is not None:
+            self.headers = (*HIT, (b"x-agg-cache-similarity", b"%.4f" % answer.similarity))
+        return True
 
     def pass_by(self, piece: ReplyPiece) -> None:
+        if self._tape is None:
+            self._tape = StreamTape(self._query.policy.max_bytes)
         self._tape.add(piece)
 
-    async def keep(self, reply: Reply | None) -> None:
-        query = self._query
-        endpoint, provider, at = query.command.call.endpoint, query.command.model.provider, datetime.now(UTC)
-        answer = (
-            self._tape.answer(endpoint, provider, at) if reply is None else answer_of(reply, endpoint, provider, at)
-        )
+    def keep(self, reply: Reply | None, running: Running) -> None:
+        query, flight = self._query, self._flight
+        answer = self._answer(reply, running)
         if answer is None or answer.size_bytes > query.policy.max_bytes:
             return
-        turn = self._turn
-        is_kept = await self._cache.put(query.key, answer, query.policy.ttl_s, turn.token if turn else "")
-        if turn is not None:
-            turn.answer = answer
-            turn.token = "" if is_kept else turn.token
-        if self._compared is not None and is_kept:
-            await self._similar.remember(self._compared, query)
+        kept = None if self._compared is None else self._remember
+        if self._cache.put(query.key, answer, query.policy.ttl_s, flight.mark, flight.token, kept):
+            flight.token = ""
+        flight.answered(answer)
+
+    def _answer(self, reply: Reply | None, running: Running) -> CachedAnswer | None:
+        by, endpoint, now = running.candidate, self._query.endpoint, datetime.now(UTC)
+        name, cost = by.model.model, running.end.cost_nanos if running.end else 0
+        if reply is not None:
+            return answer_of(reply, endpoint, by.provider, now, catalogue_model=name, cost_nanos=cost)
+        tape = self._tape
+        return tape and tape.answer(endpoint, by.provider, now, catalogue_model=name, cost_nanos=cost)
+
+    def _remember(self) -> None:
+        if self._compared is not None:
+            self._similar.remember(self._compared, self._query)
+
+    def end(self) -> None:
+        self._flight.end()
 
 
 class AnswerCache:
@@ -143,43 +148,27 @@ class AnswerCache:
         await self._cache.purge(scope)
         await self._similar.purge(scope)
 
-    def policy_of(self, asked_for: str) -> CachePolicy | None:
-        return self._policy_of(asked_for)
-
-    @asynccontextmanager
-    async def turn(
-        self, asked_for: str, policy: CachePolicy, command: AnswerRequest, headers: Mapping[bytes, bytes]
-    ) -> AsyncGenerator[CacheTurn]:
-        """Open until the answer has been given. A cache that is away is a miss."""
+    def turn(self, asked_for: str, caller: Caller, request: ClientRequest, headers: Mapping[bytes, bytes]) -> CacheTurn:
+        """Begun: a look into the cache is on its way when this returns."""
+        policy = self._policy_of(asked_for)
+        if policy is None:
+            return BYPASS
         directive = parse_cache_control(headers.get(b"cache-control"))
-        query = _query(asked_for, policy, command, directive.max_age_s)
+        query = _query(asked_for, policy, caller, request, directive.max_age_s)
         if query is None or not (directive.may_read or directive.may_store):
-            yield BYPASS
-        elif not directive.may_read:
-            yield _Miss(self._cache, self._similar, query)
-        else:
-            async with self._found(query) as found:
-                yield found
-
-    @asynccontextmanager
-    async def _found(self, query: CacheQuery) -> AsyncGenerator[CacheTurn]:
-        """Of those who ask the same at once, one compares; and nobody waits until another's hit has been read."""
-        flight = self._flights.turn(query.key, wait_s=LONGEST_WAIT_S, max_age_s=query.max_age_s)
-        async with flight as turn:
-            compared = await self._similar.compare(query) if turn.must_ask else None
-            if compared is not None and compared.answer is not None:
-                turn.answer = compared.answer
-            answer = turn.answer
-            if answer is None:
-                yield _Miss(self._cache, self._similar, query, turn, compared)
-                return
-        yield _Hit(answer)
+            return BYPASS
+        if not directive.may_read:
+            return _AskedTurn(self._cache, self._similar, query, self._flights.blind(query.key), compares=False)
+        flight, compares = self._flights.turn(query.key, query.max_age_s), policy.semantic is not None
+        return _AskedTurn(self._cache, self._similar, query, flight, compares=compares)
 
 
-def _query(asked_for: str, policy: CachePolicy, command: AnswerRequest, max_age_s: int | None) -> CacheQuery | None:
+def _query(
+    asked_for: str, policy: CachePolicy, caller: Caller, request: ClientRequest, max_age_s: int | None
+) -> CacheQuery | None:
     """What may leave parameters out is not cached: the same request without that leave would have been refused."""
-    call = command.call
-    if call.drop_params:
+    if request.drop_params:
         return None
-    key = cache_key(policy.scope_of(command.account_id), call.endpoint, asked_for, call.stream, call.members)
-    return None if key is None else CacheQuery(key, asked_for, policy, command, max_age_s)
+    endpoint, stream, members = request.endpoint, request.stream, request.members
+    key = cache_key(policy.scope_of(caller.account_id), endpoint, asked_for, stream, members)
+    return key and CacheQuery(key, asked_for, policy, caller, endpoint, stream, members, max_age_s)

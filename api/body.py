@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from api.in_time import in_time
 from domain.errors import InvalidInput
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
@@ -35,7 +36,8 @@ class ClientGone(Exception):
 
 def receive_in_time(receive: Receive, deadline_s: float = BODY_DEADLINE_S) -> Receive:
     """The same, but it raises BodyTooSlow. Once the body is whole there is no hurry: what comes then is a hang-up."""
-    give_up = asyncio.get_running_loop().time() + deadline_s
+    now_s = asyncio.get_running_loop().time
+    give_up_s = now_s() + deadline_s
     whole = False
 
     async def bounded() -> Any:
@@ -43,8 +45,7 @@ def receive_in_time(receive: Receive, deadline_s: float = BODY_DEADLINE_S) -> Re
         if whole:
             return await receive()
         try:
-            async with asyncio.timeout_at(give_up):
-                message = await receive()
+            message = await in_time(receive(), give_up_s - now_s())
         except TimeoutError:
             raise BodyTooSlow from None
         whole = not message.get("more_body")
@@ -58,7 +59,13 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], deadline_s
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise BodyTooLarge
-    receive = receive_in_time(receive, deadline_s)
+    try:
+        return await in_time(_whole(receive), deadline_s)
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+async def _whole(receive: Receive) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

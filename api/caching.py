@@ -13,6 +13,7 @@ from adapters.live_directory import LiveDirectory
 from adapters.pgvector_semantic_cache import PgvectorSemanticCache
 from adapters.single_flight import SingleFlight
 from adapters.valkey_response_cache import ValkeyResponseCache
+from adapters.valkey_scripts import BatchedScripts
 from api.answer_cache import AnswerCache
 from api.request_id import new_id
 from api.similar_answers import Embedder, SimilarAnswers
@@ -29,13 +30,14 @@ class CacheStores:
     """Answers are in Valkey, sealed with `sealing_key`; the vectors of their questions in the database."""
 
     valkey: Redis
+    scripts: BatchedScripts
     database: Database
     sealing_key: bytes
 
 
 @dataclass(frozen=True)
 class Caching:
-    """`close` before Valkey's client."""
+    """`close` before the scripts, and those before Valkey's client."""
 
     answers: AnswerCache
     questions: PgvectorSemanticCache
@@ -51,7 +53,9 @@ def compose_caching(
 ) -> Caching:
     count, count_question = telemetry.count, telemetry.of("question")
     guard = CacheGuard(valkey_response_cache.FAILURES, time.monotonic, count)
-    cache = ValkeyResponseCache(stores.valkey, stores.sealing_key, guard, now, time.monotonic, count)
+    cache = ValkeyResponseCache(
+        stores.valkey, stores.scripts, stores.sealing_key, guard, now, time.monotonic, count
+    )
     flights = SingleFlight(cache, new_id)
     question_guard = CacheGuard(pgvector_semantic_cache.FAILURES, time.monotonic, count_question)
     questions = PgvectorSemanticCache(stores.database, question_guard, now, count_question)
@@ -61,4 +65,9 @@ def compose_caching(
         return route.cache if route is not None else None
 
     similar = SimilarAnswers(cache, questions, embedder, now)
-    return Caching(AnswerCache(cache, flights, similar, policy_of), questions, cache.aclose)
+
+    async def close() -> None:
+        await similar.close()
+        await cache.aclose()
+
+    return Caching(AnswerCache(cache, flights, similar, policy_of), questions, close)

@@ -30,6 +30,7 @@ from adapters.tokens import AccessTokens
 from adapters.valkey import open_valkey
 from adapters.valkey_breakers import SYNC_EVERY_S
 from adapters.valkey_limiter import ValkeyLimiter
+from adapters.valkey_scripts import BatchedScripts
 from adapters.vault import EnvelopeVault, JetStreamWrappedKeys
 from api.accounts import AccountParts, Accounts, assemble_accounts
 from api.ai_endpoint import AiParts
@@ -40,6 +41,7 @@ from api.caching import LOOK_EVERY_S, CacheStores, compose_caching
 from api.connections import Connections
 from api.directory_reads import PostgresDirectoryReads
 from api.endpoints import resolve_endpoints
+from api.given_again import GivenAgain
 from api.health_figures import StateFigures
 from api.idempotent_posts import IdempotentPosts
 from api.local_secrets import resolve_secrets
@@ -54,6 +56,7 @@ from api.request_id import new_id
 from api.routing import Routing, compose_routing
 from api.settings import Settings, SettingsError
 from api.telemetry import CacheTelemetry, LogTelemetry, RequestTelemetry
+from commands.answer_from_cache import AnswerFromCache
 from commands.answer_request import AnswerRequestHandler
 from commands.apply_catalog import ApplyCatalogHandler
 from commands.credit_leases import CreditLeases
@@ -160,7 +163,8 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         log = JetStreamLogEnds(backbone.nats)
         valkey = open_valkey(backbone.endpoints.redis)
         stack.push_async_callback(valkey.aclose)
-        holds = open_holds(valkey, backbone, log, stack)
+        scripts = open_scripts(valkey, stack)
+        holds = open_holds(scripts, backbone, log, stack)
         limits = RateLimits(holds, directory.limits, unpriced_nanos)
         route_limits = RouteLimits(holds, directory.deployments, limits.of_model, unpriced_nanos, time.perf_counter)
         routing = compose_routing(valkey, directory, models, connections, route_limits)
@@ -172,7 +176,11 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
         )
         stack.push_async_callback(embedding.close)
         caching = compose_caching(
-            CacheStores(valkey, backbone.database, keyring.cached_answers), directory, embedding, now, cache_telemetry
+            CacheStores(valkey, scripts, backbone.database, keyring.cached_answers),
+            directory,
+            embedding,
+            now,
+            cache_telemetry,
         )
         stack.push_async_callback(caching.close)
         parts = AiParts(
@@ -180,6 +188,7 @@ async def open_services(settings: Settings) -> AsyncGenerator[Services]:
             models=models,
             routes=routing.book,
             answer_request=answer_request,
+            given_again=GivenAgain(AnswerFromCache(leases, requests, now), telemetry),
             limits=limits,
             streams=OpenStreams(settings.streams_per_key),
             cache=caching.answers,
@@ -230,18 +239,22 @@ async def open_leases(backbone: Backbone, stack: AsyncExitStack) -> CreditLeases
     return leases
 
 
-def open_holds(valkey: Redis, backbone: Backbone, log: JetStreamLogEnds, stack: AsyncExitStack) -> Holds:
+def open_scripts(valkey: Redis, stack: AsyncExitStack) -> BatchedScripts:
+    scripts = BatchedScripts(valkey)
+    stack.push_async_callback(scripts.aclose)
+    return scripts
+
+
+def open_holds(scripts: BatchedScripts, backbone: Backbone, log: JetStreamLogEnds, stack: AsyncExitStack) -> Holds:
     limiter = ValkeyLimiter(
-        valkey,
+        scripts,
         RecordedSpend(backbone.database, log),
         worker=backbone.worker,
         workers=backbone.settings.api_workers,
         clock_ms=lambda: time.time_ns() // 1_000_000,
     )
     stack.push_async_callback(limiter.aclose)
-    holds = Holds(limiter, time.perf_counter)
-    stack.push_async_callback(holds.aclose)
-    return holds
+    return Holds(limiter, time.perf_counter)
 
 
 def compose_accounts(backbone: Backbone, directory: LiveDirectory, stack: AsyncExitStack) -> Accounts:

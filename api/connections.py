@@ -18,7 +18,8 @@ log = structlog.get_logger()
 class Connections(Mapping[str, Provider]):
     """By `Deployment.connection`, which is a provider's name for all that have nothing of their own.
 
-    What was replaced stays open until the end, for calls may still be under way.
+    What was replaced stays open until the end, for calls may still be under way. `version` is another number after
+    each change.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Connections(Mapping[str, Provider]):
         settings: Settings,
         stack: AsyncExitStack,
     ) -> None:
+        self.version = 0
         self._providers = dict(providers)
         self._accounts = accounts
         self._settings = settings
@@ -50,10 +52,12 @@ class Connections(Mapping[str, Provider]):
         wanted = {each.connection: self._account(each) for each in deployments if each.connection != each.provider}
         for connection in self._own.keys() - {name for name, account in wanted.items() if account is not None}:
             del self._own[connection], self._providers[connection]
+            self.version += 1
         for connection, account in wanted.items():
             if account is not None and self._own.get(connection) != account:
                 self._providers[connection] = await open_account(account, self._stack)
                 self._own[connection] = account
+                self.version += 1
 
     def _account(self, deployment: Deployment) -> Account | None:
         """None where its provider is not reachable from here, or its key is not in the environment."""

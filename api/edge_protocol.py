@@ -2,8 +2,12 @@
 
 import asyncio
 from typing import Any, cast
+from urllib.parse import unquote
 
+from httptools import HttpRequestParser, parse_url
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from api.edge_cycle import EdgeCycle
 
 HEADER_DEADLINE_S = 10.0
 MAX_HEADER_BYTES = 64 * 1024
@@ -21,7 +25,9 @@ class EdgeProtocol(HttpToolsProtocol):
     _in_headers = True
     _refused = False
     _header_bytes = 0
+    _newest_bytes = 0
     _header_deadline: asyncio.TimerHandle | None = None
+    _idle_since_s: float | None = None
 
     def __init__(self, *arguments: Any, most_connections: int, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -36,11 +42,13 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        super()._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        self._newest_bytes = len(data)
         super().data_received(data)
         if self._in_headers:
             self._header_bytes += len(data)
@@ -55,12 +63,55 @@ class EdgeProtocol(HttpToolsProtocol):
         self._header_bytes = 0
 
     def on_headers_complete(self) -> None:
+        """As uvicorn does it, with a cycle of ours, and without what this server never does."""
         self._in_headers = False
         self._stop_deadline()
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
+        if self._refused:
+            return
+        if self._are_headers_too_large():
             self._refuse(TOO_LARGE)
+            return
+        keeps_alive = self._complete_scope()
+        cycle = EdgeCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keeps_alive,
+            on_response=self.on_response_complete,
+        )
+        app = cast(Any, self.app)
+        if self.is_asked:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
         else:
-            super().on_headers_complete()
+            self._start_asgi_task(cycle, app)
+        self.cycle = cycle
+
+    def _complete_scope(self) -> bool:
+        """Whether the connection stays open afterwards."""
+        parser, scope = cast(HttpRequestParser, self.parser), self.scope
+        version = parser.get_http_version()
+        if version != "1.1":
+            scope["http_version"] = version
+        url = parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        return version != "1.0" and parser.should_keep_alive()
+
+    def _are_headers_too_large(self) -> bool:
+        """They are counted only where what came could be more than may be."""
+        if self._header_bytes + self._newest_bytes <= MAX_HEADER_BYTES:
+            return False
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES
 
     def on_body(self, body: bytes) -> None:
         if not self._refused:
@@ -69,6 +120,34 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._refused:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, but one timer a connection tells when it was idle for too long, not one an answer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """uvicorn calls it when something is read."""
+        self._idle_since_s = None
+
+    def _look_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        since_s, limit_s = self._idle_since_s, self.timeout_keep_alive
+        left_s = limit_s if since_s is None else since_s + limit_s - self.loop.time()
+        if left_s > 0:
+            self._look_after(left_s)
+        else:
+            self.transport.close()
 
     def close_after_answer(self) -> None:
         """If one is due."""

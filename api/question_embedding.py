@@ -15,7 +15,8 @@ import structlog
 
 from adapters.cache_guard import CacheGuard, NoAnswer
 from adapters.dialects.embeddings import EmbeddingsDialect
-from api.rate_limits import RateLimits
+from api.auth import Caller
+from api.rate_limits import Limited, RateLimits
 from api.similar_answers import Embedding
 from api.telemetry import RequestTelemetry
 from commands.answer_request import AnswerRequest, AnswerRequestHandler
@@ -23,6 +24,7 @@ from commands.route_plan import RouteAsk
 from commands.route_requests import RouteBook
 from domain.errors import AggregatorError, ModelNotFound, ProviderError, ProviderRefused, Unavailable
 from domain.ids import RequestId
+from domain.limits import Demand
 from domain.semantic_cache import read_vector
 
 WAIT_S = 2.0
@@ -62,12 +64,12 @@ class QuestionEmbedding:
         self._guards: dict[str, CacheGuard] = {}
         self._running: set[asyncio.Task[Embedding | None]] = set()
 
-    async def embed(self, text: str, model: str, asking: AnswerRequest) -> Embedding | None:
+    async def embed(self, text: str, model: str, caller: Caller) -> Embedding | None:
         if len(self._running) >= MOST_AT_ONCE:
             self._count("busy")
             return None
         try:
-            return await self._guard_of(model).attempt(lambda: asyncio.shield(self._start(text, model, asking)))
+            return await self._guard_of(model).attempt(lambda: asyncio.shield(self._start(text, model, caller)))
         except NoAnswer:
             return None
 
@@ -87,16 +89,16 @@ class QuestionEmbedding:
             guard = self._guards[model] = CacheGuard(failures, time.monotonic, self._count, self._wait_s)
         return guard
 
-    def _start(self, text: str, model: str, asking: AnswerRequest) -> asyncio.Task[Embedding | None]:
-        task = asyncio.create_task(self._made(text, model, asking))
+    def _start(self, text: str, model: str, caller: Caller) -> asyncio.Task[Embedding | None]:
+        task = asyncio.create_task(self._made(text, model, caller))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
-    async def _made(self, text: str, model: str, asking: AnswerRequest) -> Embedding | None:
+    async def _made(self, text: str, model: str, caller: Caller) -> Embedding | None:
         """Raises what speaks against the provider or the log; None for what speaks against this question."""
         try:
-            return await self._asked(self._command(text, model, asking), model)
+            return await self._asked(self._command(text, model, caller), model)
         except ProviderRefused as refused:
             if refused.status not in TEXT_REFUSED:
                 raise
@@ -110,17 +112,19 @@ class QuestionEmbedding:
         return None
 
     async def _asked(self, command: AnswerRequest, model: str) -> Embedding | None:
-        permit = await self._limits.admit_unasked(command)
+        who = Limited(command.account_id, command.key_id, command.asked_for)
+        demand = Demand(command.call.request_id, 0, command.dearest_nanos(self._limits.unpriced_nanos))
+        permit = await self._limits.admit_unasked(who, demand)
         try:
             running = await self._answer_request.admit(command)
         except BaseException:
-            await permit.end(0, 0)
+            permit.ended(0, 0)
             raise
         try:
             reply = await self._answer_request.complete(running)
         finally:
             end = running.end
-            await permit.end(end.tokens.total if end else 0, end.cost_nanos if end else 0)
+            permit.ended(end.tokens.total if end else 0, end.cost_nanos if end else 0)
             self._telemetry.ended(running)
         vector = read_vector(reply.body)
         if vector is None:
@@ -128,22 +132,22 @@ class QuestionEmbedding:
             return None
         return Embedding(running.candidate.model.model, vector)
 
-    def _command(self, text: str, name: str, asking: AnswerRequest) -> AnswerRequest:
+    def _command(self, text: str, name: str, caller: Caller) -> AnswerRequest:
         """Raises ModelNotFound (also for a model without a price: more is charged for such than an embedding is worth),
         InvalidInput and Unavailable."""
         request, now = DIALECT.check(msgspec.json.encode({"model": name, "input": text})), self._now()
         estimate = request.input_estimate()
-        who = asking.key_id or asking.account_id
+        who = caller.key_id or caller.account_id
         ask = RouteAsk(endpoint="embeddings", at=now, sizes=request, input_estimate=estimate, key=who)
-        plan = self._routes.plan(name, ask)
+        plan = self._routes.plan(self._routes.resolve(name, "embeddings", now), ask)
         if any(candidate.price is None for candidate in plan.candidates):
             raise ModelNotFound(name)
         first = plan.candidates[0]
         return AnswerRequest(
             call=request.call(self._new_request_id(), first.model, first.upstream_model),
-            account_id=asking.account_id,
-            key_id=asking.key_id,
-            user_id=asking.user_id,
+            account_id=caller.account_id,
+            key_id=caller.key_id,
+            user_id=caller.user_id,
             at=now,
             started_s=time.perf_counter(),
             model=first.model,

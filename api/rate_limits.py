@@ -1,17 +1,16 @@
 """The limits of the catalogue, held against one AI request: all of them at once before it is admitted, corrected at
 its end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from commands.answer_request import AnswerRequest
 from commands.holds import Hold, Holds
 from domain.declared_limits import EACH, LimitsSet
 from domain.errors import BudgetExhausted, RateLimited
-from domain.ids import AccountId
-from domain.limit_headers import headers_of
+from domain.ids import AccountId, KeyId
+from domain.limit_headers import raw_headers_of
 from domain.limits import Demand, Kind, Rule, Scope, Window
 
 DEFAULT_PLAN = "default"
@@ -32,32 +31,46 @@ Place = tuple[Scope, str, str]
 """Where limits are declared: a scope and a name in it; and whose counter it is."""
 
 
+class Limited(msgspec.Struct, frozen=True):
+    """Who is limited, asking by which name: the one that the catalogue has for it, however it was spelt."""
+
+    account_id: AccountId
+    key_id: KeyId | None
+    asked_for: str
+
+
 class Permit(Protocol):
     """Of one request that is within its limits. `headers` are told with its answer."""
 
-    headers: Sequence[tuple[bytes, bytes]]
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
 
-    async def end(self, tokens: int, nanos: int) -> None:
-        """What it really used; zeros if it never ran."""
+    def ended(self, tokens: int | None, nanos: int) -> None:
+        """What it really used; zeros if it never ran. `tokens` None: nobody knows how many, and it stays at what was
+        reserved. What the same process asks later comes after it."""
         ...
 
 
 class _Unlimited:
     headers: Sequence[tuple[bytes, bytes]] = ()
 
-    async def end(self, tokens: int, nanos: int) -> None:
+    def ended(self, tokens: int | None, nanos: int) -> None:
         return
 
 
 class _Held:
+    __slots__ = ("_headers", "_hold", "ended")
+
     def __init__(self, hold: Hold) -> None:
         self._hold = hold
-        self.headers: Sequence[tuple[bytes, bytes]] = [
-            (name.encode(), value.encode()) for name, value in headers_of(hold.verdict)
-        ]
+        self._headers: Sequence[tuple[bytes, bytes]] | None = None
+        self.ended = hold.ended
 
-    async def end(self, tokens: int, nanos: int) -> None:
-        await self._hold.end(tokens, nanos)
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        if self._headers is None:
+            self._headers = raw_headers_of(self._hold.verdict)
+        return self._headers
 
 
 UNLIMITED = _Unlimited()
@@ -70,27 +83,29 @@ class RateLimits:
 
     def __init__(self, holds: Holds, declared: Callable[[], Sequence[LimitsSet]], unpriced_nanos: int) -> None:
         self._holds = holds
-        self._unpriced_nanos = unpriced_nanos
+        self.unpriced_nanos = unpriced_nanos
         self._declared = declared
         self._known: Sequence[LimitsSet] = ()
         self._by_place: dict[tuple[Scope, str], LimitsSet] = {}
         self._rules: dict[tuple[str, ...], Rules] = {}
 
-    async def admit(self, command: AnswerRequest) -> Permit:
+    def admit(self, who: Limited, demand: Demand) -> Awaitable[Permit]:
         """Raises RateLimited, BudgetExhausted, Unavailable, Busy. Tokens are held by estimate, spend by its ceiling."""
-        return await self._held(self._rules_of(command), command)
+        return self._held(self._rules_of(who), demand)
 
-    async def admit_unasked(self, command: AnswerRequest) -> Permit:
+    def admit_unasked(self, who: Limited, demand: Demand) -> Awaitable[Permit]:
         """What the gateway asks by itself, on its caller's account: only its cost counts. Raises as `admit` does."""
-        spend = [rule for rule in self._rules_of(command) if rule.kind == "spend"]
-        return await self._held(tuple(spend), command)
+        spend = [rule for rule in self._rules_of(who) if rule.kind == "spend"]
+        return self._held(tuple(spend), demand)
 
-    async def _held(self, rules: Rules, command: AnswerRequest) -> Permit:
+    def admit_further(self, who: Limited, demand: Demand) -> Awaitable[Permit]:
+        """What one that is held already may use beyond that: no further request. Raises as `admit` does."""
+        amounts = [rule for rule in self._rules_of(who) if rule.kind in ("tokens", "spend")]
+        return self._held(tuple(amounts), demand)
+
+    async def _held(self, rules: Rules, demand: Demand) -> Permit:
         if not rules:
             return UNLIMITED
-        call = command.call
-        tokens = call.input_estimate + call.max_output_tokens * command.choices
-        demand = Demand(call.request_id, tokens, command.dearest_nanos(self._unpriced_nanos))
         held = await self._holds.take(rules, demand)
         if isinstance(held, Hold):
             return _Held(held)
@@ -104,10 +119,10 @@ class RateLimits:
         rules = self._at_hand().get(who)
         return self._made(who, (_of_model(*who),)) if rules is None else rules
 
-    def _rules_of(self, command: AnswerRequest) -> Rules:
-        who = (command.key_id or "", command.account_id, command.asked_for)
-        rules = self._at_hand().get(who)
-        return self._made(who, _places(*who)) if rules is None else rules
+    def _rules_of(self, who: Limited) -> Rules:
+        names = (who.key_id or "", who.account_id, who.asked_for)
+        rules = self._at_hand().get(names)
+        return self._made(names, _places(*names)) if rules is None else rules
 
     def _at_hand(self) -> dict[tuple[str, ...], Rules]:
         """None of what was declared before."""

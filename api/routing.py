@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from commands.failover import Failover
 from commands.route_limits import RouteLimits
 from commands.route_requests import RouteBook
 from domain.breaker import BreakerPolicy
+from domain.catalog import steady_prices
 from domain.deployment import Deployment, Route
 from domain.retry_budget import RetryBudget, RetryPolicy
 
@@ -46,9 +48,24 @@ class _Routes(Mapping[str, Route]):
 
 
 class _Declared:
-    def __init__(self, directory: LiveDirectory) -> None:
+    """What is declared, and by which edition of it: what makes a change is counted where it is made, and time makes
+    one when a price comes into force."""
+
+    def __init__(self, directory: LiveDirectory, connections: Connections) -> None:
         self._directory = directory
+        self._connections = connections
         self._routes = _Routes(directory)
+        self._edition = 0
+        self._changes = -1
+        self._since = self._until = datetime.max.replace(tzinfo=UTC)
+
+    def edition(self, at: datetime) -> int:
+        changes = self._directory.version + self._connections.version
+        if changes != self._changes or not self._since <= at < self._until:
+            self._since, self._until = steady_prices(self._directory.models().values(), at)
+            self._changes = changes
+            self._edition += 1
+        return self._edition
 
     def deployments(self) -> Mapping[str, Deployment]:
         return self._directory.deployments()
@@ -103,7 +120,8 @@ def compose_routing(
 ) -> Routing:
     breakers = ValkeyBreakers(valkey, BreakerPolicy(), time.time, new_id)
     views = DeploymentViews(time.perf_counter)
-    book = RouteBook(_Declared(directory), models, connections.__contains__, breakers, views, limits, random.random)
+    declared = _Declared(directory, connections)
+    book = RouteBook(declared, models, connections.__contains__, breakers, views, limits, random.random)
     budget = RetryBudget.full(RetryPolicy(), time.perf_counter())
     failover = Failover(breakers, budget, views, book, limits, time.perf_counter, random.random)
     return Routing(book, failover, breakers, views, directory, connections)

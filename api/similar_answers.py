@@ -5,16 +5,21 @@ cannot be had for that in time, or at all, makes it a question like no other: it
 comparing.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from commands.answer_request import AnswerRequest
+from api.auth import Caller
 from domain.canonical_json import digest
 from domain.response_cache import CachedAnswer, CacheKey, CachePolicy, ResponseCache, asked
 from domain.semantic_cache import NearQuestion, SemanticIndex, SemanticPlace, split_question
+from domain.upstream import Endpoint
+
+MOST_REMEMBERED_AT_ONCE = 1_000
+CLOSE_S = 2.0
 
 
 class CacheQuery(msgspec.Struct, frozen=True):
@@ -23,7 +28,10 @@ class CacheQuery(msgspec.Struct, frozen=True):
     key: CacheKey
     asked_for: str
     policy: CachePolicy
-    command: AnswerRequest
+    caller: Caller
+    endpoint: Endpoint
+    stream: bool
+    members: Mapping[str, msgspec.Raw]
     max_age_s: int | None
 
 
@@ -35,8 +43,8 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class Embedder(Protocol):
-    async def embed(self, text: str, model: str, asking: AnswerRequest) -> Embedding | None:
-        """By a model or route of this name, on the account of who is `asking`. None when it cannot be had soon."""
+    async def embed(self, text: str, model: str, caller: Caller) -> Embedding | None:
+        """By a model or route of this name, on the caller's account. None when it cannot be had soon."""
         ...
 
 
@@ -56,39 +64,47 @@ class SimilarAnswers:
         self._index = index
         self._embedder = embedder
         self._now = now
+        self._remembering: set[asyncio.Task[None]] = set()
 
-    async def compare(self, query: CacheQuery) -> Compared | None:
+    async def compare(self, query: CacheQuery, mark: bytes | None) -> Compared | None:
         """None for what is not compared at all, or not now: no embedding is paid for in vain. Never fails."""
         semantic = query.policy.semantic
         if semantic is None or not (self._index.can_compare and self._cache.is_asked):
             return None
-        call = query.command.call
-        question = split_question(asked(call.endpoint, query.asked_for, call.stream, call.members))
+        question = split_question(asked(query.endpoint, query.asked_for, query.stream, query.members))
         if question is None:
             return None
-        embedding = await self._embedder.embed(question.text, semantic.embedding_model, query.command)
+        embedding = await self._embedder.embed(question.text, semantic.embedding_model, query.caller)
         if embedding is None:
             return None
         place = SemanticPlace(query.key.scope, digest(question.rest), embedding.model)
         near = await self._index.nearest(place, embedding.vector, semantic.threshold)
-        return Compared(place, embedding.vector, near and await self._answer_to(near, query))
+        return Compared(place, embedding.vector, near and await self._answer_to(near, query, mark))
 
-    async def _answer_to(self, near: NearQuestion, query: CacheQuery) -> CachedAnswer | None:
+    async def _answer_to(self, near: NearQuestion, query: CacheQuery, mark: bytes | None) -> CachedAnswer | None:
         """None when it has ended or was purged since. From now on it is this question's own answer as well, for as long
         as it lasts: whoever asks again needs no embedding."""
         key = CacheKey(query.key.scope, near.digest)
-        kept = await self._cache.get(key, query.max_age_s)
+        kept = (await self._cache.look(key, max_age_s=query.max_age_s)).answer
         if kept is None or key == query.key:
             return kept
         answer = msgspec.structs.replace(kept, similarity=near.similarity)
         left_s = query.policy.ttl_s - int((self._now() - kept.stored_at).total_seconds())
         if left_s > 0:
-            await self._cache.put(query.key, answer, left_s)
+            self._cache.put(query.key, answer, left_s, mark)
         return answer
 
-    async def remember(self, compared: Compared, query: CacheQuery) -> None:
-        """That the answer to this question is kept."""
-        await self._index.add(compared.place, compared.vector, query.key.digest, query.policy.ttl_s)
+    def remember(self, compared: Compared, query: CacheQuery) -> None:
+        """That the answer to this question is kept. Nobody waits for it."""
+        if len(self._remembering) < MOST_REMEMBERED_AT_ONCE:
+            add = self._index.add(compared.place, compared.vector, query.key.digest, query.policy.ttl_s)
+            task = asyncio.create_task(add)
+            self._remembering.add(task)
+            task.add_done_callback(self._remembering.discard)
+
+    async def close(self) -> None:
+        if self._remembering:
+            await asyncio.wait(self._remembering, timeout=CLOSE_S)
 
     async def purge(self, scope: str) -> None:
         """Raises Unavailable."""

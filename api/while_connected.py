@@ -23,8 +23,9 @@ class WhileConnected:
         self._is_gone = False
 
     async def __aenter__(self) -> Self:
-        self._waiting = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(self._look_after_s, self._look)
+        loop = asyncio.get_running_loop()
+        self._waiting = asyncio.current_task(loop)
+        self._timer = loop.call_later(self._look_after_s, self._look)
         return self
 
     async def __aexit__(

@@ -16,7 +16,7 @@ from adapters.postgres import open_database
 from api.worker import run_projections
 from bench.synthetic import batches, request_events
 from domain.ports import Database
-from domain.request import RequestAdmitted
+from domain.request import RequestAdmitted, RequestCached
 from migrations.apply import migrate_database
 from migrations.streams import apply_streams
 from projections.positions import wait_for
@@ -86,9 +86,10 @@ async def measure(url: str, endpoint: DatabaseEndpoint, projection: Projection[A
 async def check(database: Database, projection: Projection[Any], events: int) -> None:
     """Nothing is missing, nothing is there twice."""
     admitted = sum(isinstance(event, RequestAdmitted) for event in request_events(events))
+    cached = sum(isinstance(event, RequestCached) for event in request_events(events))
     queries = {
         "usage": ("SELECT sum(requests)::bigint AS n FROM usage", events - admitted),
-        "requests": ("SELECT count(*) AS n FROM requests", admitted),
+        "requests": ("SELECT count(*) AS n FROM requests", admitted + cached),
     }
     if wanted := queries.get(projection.name):
         (row,) = await database.fetch(wanted[0])

@@ -7,9 +7,10 @@ from contextlib import suppress
 from datetime import datetime
 
 from commands import request_facts
+from commands.asking import close
 from commands.attempts import RoutedCall
 from commands.credit_leases import CreditLeases, Reservation
-from commands.failover import Desk, Failover, broken
+from commands.failover import Desk, Failover, bare, broken
 from commands.route_plan import Candidate
 from commands.running import AnswerRequest, Running
 from domain.errors import (
@@ -53,10 +54,14 @@ class AnswerRequestHandler:
         Raises CreditExhausted, InvalidInput, or Unavailable when the log does not answer.
         """
         candidate, prepared = self._prepared(command)
-        ceiling = command.ceiling_nanos(candidate, self._unpriced_nanos)
-        reservation = await self._reserve(command, ceiling)
-        running = Running(command, reservation, prepared, candidate, ceiling)
-        admitted = request_facts.admitted(command, running)
+        ceiling_nanos = command.ceiling_nanos(candidate, self._unpriced_nanos)
+        reservation = self._at_hand(command, ceiling_nanos) or await self._reserve(command, ceiling_nanos)
+        running = Running(command, reservation, prepared, candidate, ceiling_nanos)
+        try:
+            admitted = request_facts.admitted(command, running)
+        except BaseException:
+            running.release(0)
+            raise
         try:
             running.admitted_position = await self._requests.append(admitted)
         except BaseException as error:
@@ -69,8 +74,6 @@ class AnswerRequestHandler:
     def _prepared(self, command: AnswerRequest) -> tuple[Candidate, PreparedCall]:
         """For the first who can do what is asked; what nobody can is refused in the first one's words."""
         routed = command.routed
-        if command.kept is not None:
-            return command.alone(), command.kept
         if routed is None:
             return command.alone(), self._providers[command.model.provider].prepare(command.call)
         refusal: UnsupportedParameter | None = None
@@ -81,28 +84,34 @@ class AnswerRequestHandler:
                 refusal = refusal or refused
         raise refusal or Unavailable("No deployment of this model can take a request now.")
 
+    def _at_hand(self, command: AnswerRequest, ceiling_nanos: int) -> Reservation | None:
+        """For the dearest candidate, so that it may be the next, where the lease that is here bears it."""
+        if command.routed is not None:
+            ceiling_nanos = command.dearest_nanos(self._unpriced_nanos)
+        return self._leases.try_reserve(command.account_id, ceiling_nanos, command.at)
+
     async def _reserve(self, command: AnswerRequest, ceiling_nanos: int) -> Reservation:
-        """For the dearest candidate that the credit can bear, so that it may be the next; at least `ceiling_nanos`."""
+        """For the dearest candidate that the credit can bear; at least `ceiling_nanos`."""
         if command.routed is not None:
             ceilings = {command.ceiling_nanos(each, self._unpriced_nanos) for each in command.routed.candidates}
             bearable: int | None = None
             for dearest in sorted(ceilings, reverse=True):
                 if dearest > ceiling_nanos and (bearable is None or dearest <= bearable):
                     try:
-                        return await self._reserve_exactly(command, dearest)
+                        return await self._leases.reserve(command.account_id, dearest)
                     except CreditExhausted as refused:
                         bearable = refused.available_nanos + refused.elsewhere_nanos
-        return await self._reserve_exactly(command, ceiling_nanos)
-
-    async def _reserve_exactly(self, command: AnswerRequest, amount_nanos: int) -> Reservation:
-        reservation = self._leases.try_reserve(command.account_id, amount_nanos, command.at)
-        return reservation or await self._leases.reserve(command.account_id, amount_nanos)
+        return await self._leases.reserve(command.account_id, ceiling_nanos)
 
     def _give_up(self, running: Running, usage: Usage | None, *, is_final: bool) -> None:
         """Whoever waited was cancelled or stopped reading."""
-        running.end = request_facts.given_up(running, usage, self._clock(), is_final=is_final)
-        running.release(running.end.cost_nanos)
-        self._record_later(running.end)
+        cost_nanos = 0
+        try:
+            running.end = end = request_facts.given_up(running, usage, self._clock(), is_final=is_final)
+            cost_nanos = end.cost_nanos
+        finally:
+            running.release(cost_nanos)
+        self._record_later(end)
 
     def _record_later(self, event: RequestEvent) -> None:
         task = asyncio.create_task(self._append_quietly(event))
@@ -131,15 +140,16 @@ class AnswerRequestHandler:
         try:
             reply = await self._call(running).complete()
         except Exception as error:
-            failure = await self._fail(running, error, None, is_final=False)
-            raise failure from (None if failure is error else error)
+            raise await self._fail(running, error, None, is_final=False) from None
         except BaseException:
             self._give_up(running, None, is_final=False)
             raise
         running.upstream_s = time.perf_counter() - sent_s
         running.delivered_chars = reply.output_chars
-        end = request_facts.completed(running, reply.model, reply.finish_reason, reply.usage, self._clock())
-        await self._end(running, end)
+        await self._end(
+            running,
+            lambda at: request_facts.completed(running, reply.model, reply.finish_reason, reply.usage, at),
+        )
         return reply
 
     async def stream(self, running: Running) -> AsyncGenerator[ReplyPiece]:
@@ -148,41 +158,47 @@ class AnswerRequestHandler:
         usage: Usage | None = None
         model, finish_reason = "", ""
         try:
-            async for piece in self._call(running).stream():
-                if running.first_token_s is None and piece.output_chars:
-                    running.first_token_s = time.perf_counter()
-                running.delivered_chars += piece.output_chars
-                usage = piece.usage or usage
-                model = piece.model or model
-                finish_reason = piece.finish_reason or finish_reason
-                yield piece
+            pieces = self._call(running).stream()
+            try:
+                async for piece in pieces:
+                    if running.first_token_s is None and piece.output_chars:
+                        running.first_token_s = time.perf_counter()
+                    running.delivered_chars += piece.output_chars
+                    usage = piece.usage or usage
+                    model = piece.model or model
+                    finish_reason = piece.finish_reason or finish_reason
+                    yield piece
+            finally:
+                await close(pieces)
         except Exception as error:
-            failure = await self._fail(running, error, usage, is_final=bool(finish_reason))
-            raise failure from (None if failure is error else error)
+            raise await self._fail(running, error, usage, is_final=bool(finish_reason)) from None
         except BaseException:
             self._give_up(running, usage, is_final=bool(finish_reason))
             raise
         running.upstream_s = time.perf_counter() - sent_s
-        model = model or running.candidate.upstream_model
-        await self._end(running, request_facts.completed(running, model, finish_reason or "stop", usage, self._clock()))
+        model, reason = model or running.candidate.upstream_model, finish_reason or "stop"
+        await self._end(running, lambda at: request_facts.completed(running, model, reason, usage, at))
 
     async def _fail(
         self, running: Running, error: Exception, usage: Usage | None, *, is_final: bool
     ) -> AggregatorError:
         """Record the failed end; the error to raise."""
-        failure: AggregatorError
-        if running.gave_up is not None and error is running.gave_up.error:
-            failure = running.gave_up.error
+        gave_up = running.gave_up
+        if gave_up is not None and error is gave_up.error:
+            said = gave_up.error
         elif isinstance(error, ProviderError):
-            failure = error
+            said = error
         else:
-            failure = broken(error, running.candidate.provider)
-        await self._end(running, request_facts.failed(running, failure, usage, self._clock(), is_final=is_final))
-        return failure
+            said = broken(error, running.candidate.provider)
+        await self._end(running, lambda at: request_facts.failed(running, said, usage, at, is_final=is_final))
+        return bare(said)
 
-    async def _end(self, running: Running, end: RequestEnded) -> None:
-        running.end = end
+    async def _end(self, running: Running, told: Callable[[datetime], RequestEnded]) -> None:
+        """Nothing stays reserved, be it that the end cannot even be told."""
+        cost_nanos = 0
         try:
+            running.end = end = told(self._clock())
+            cost_nanos = end.cost_nanos
             running.end_position = await self._requests.append(end)
         finally:
-            running.release(end.cost_nanos)
+            running.release(cost_nanos)

@@ -1,7 +1,5 @@
 """The attempts of one request that did not answer it: remembered for what is done next, and noted in the log."""
 
-import asyncio
-
 from commands import request_facts
 from commands.calls_under_way import Call, CallsUnderWay
 from commands.failover import Desk
@@ -44,18 +42,18 @@ class AttemptNotes:
         if fact is not None:
             self._desk.note(fact)
 
-    async def note_unless_final(self, step: Step) -> None:
-        """The last failure is told by the request's end, unless that tells an earlier one, or its provider bills it."""
+    def note_unless_final(self, step: Step) -> bool:
+        """The last failure is told by the request's end, unless that tells an earlier one, or its provider bills it.
+        Whether it was noted: then it has its place in the log after one turn of the event loop."""
         fact, running = self._last, self._running
         if isinstance(step, GiveUp):
             running.gave_up = step
             running.attempts = len(self.attempts)
             is_told = bool(self.attempts) and step.error is self.attempts[-1].error
             if is_told and not (fact and fact.cost_nanos):
-                return
-        if fact is not None:
-            self.note_last()
-            await asyncio.sleep(0)
+                return False
+        self.note_last()
+        return fact is not None
 
     def _counted(self, route: str, candidate: Candidate, error: AggregatorError) -> RequestAttempted:
         self.attempts.append(Attempt(route, candidate.deployment, error))

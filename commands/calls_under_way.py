@@ -1,10 +1,12 @@
 """The calls of one request that are under way: never more than two. Each has leave of its deployment's breaker and a
 place within its limits, taken in one place and given back in one place."""
 
+from collections.abc import AsyncIterator, Iterator
+
 import msgspec
 
 from commands.failover import Failover
-from commands.holds import Held
+from commands.holds import NOTHING_HELD, Held
 from commands.route_limits import soonest
 from commands.route_plan import Candidate
 from commands.running import AnswerRequest
@@ -13,7 +15,7 @@ from domain.errors import AggregatorError, ProviderTimeout
 from domain.faults import may_be_billed
 from domain.limits import Verdict
 from domain.ports import PreparedCall
-from domain.upstream import Usage
+from domain.upstream import ReplyPiece, Usage
 
 
 class Leave(msgspec.Struct, frozen=True):
@@ -24,7 +26,7 @@ class Leave(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, eq=False):
-    """`usage` is what was reported so far."""
+    """`usage` is what was reported so far. `pieces`: those of a stream that are still to come, once it has begun."""
 
     candidate: Candidate
     prepared: PreparedCall
@@ -33,6 +35,7 @@ class Call(msgspec.Struct, eq=False):
     began_s: float
     usage: Usage | None = None
     first_s: float | None = None
+    pieces: AsyncIterator[ReplyPiece] | None = None
 
 
 class CallsUnderWay:
@@ -47,6 +50,9 @@ class CallsUnderWay:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls)
 
     def __contains__(self, call: Call) -> bool:
         return call in self._calls
@@ -74,8 +80,8 @@ class CallsUnderWay:
         self.full = soonest(self.full, held)
         return None
 
-    def began(self, candidate: Candidate, prepared: PreparedCall, leave: Leave, timeout_s: float) -> Call:
-        call = Call(candidate, prepared, leave, timeout_s, self._shared.now_s())
+    def began(self, candidate: Candidate, prepared: PreparedCall, leave: Leave, timeout_s: float, now_s: float) -> Call:
+        call = Call(candidate, prepared, leave, timeout_s, now_s)
         self._shared.views.began(candidate.deployment)
         self._calls.append(call)
         return call
@@ -84,12 +90,19 @@ class CallsUnderWay:
         """`error` None: it answered, be it that nobody read it to its end."""
         self._give_back(call, is_used=error is None or may_be_billed(error))
         shared, name = self._shared, call.candidate.deployment
-        duration_s = self.lasted_s(call)
+        duration_s = shared.now_s() - call.began_s
         first_s = None if call.first_s is None else call.first_s - call.began_s
         if error is None or isinstance(error, ProviderTimeout):
             first_ms = None if first_s is None else first_s * 1000
             shared.views.observe(name, duration_ms=duration_s * 1000, first_token_ms=first_ms)
         shared.breakers.ended(call.leave.permit, error, duration_s if first_s is None else first_s)
+
+    def lost(self, call: Call) -> None:
+        """Another one beside it is waited for, or answered. Who began first and is outrun was slow."""
+        if call is self._calls[0]:
+            waited_ms, stream = self.lasted_s(call) * 1000, self._command.call.stream
+            self._shared.views.outlasted(call.candidate.deployment, waited_ms=waited_ms, stream=stream)
+        self.left(call)
 
     def left(self, call: Call) -> None:
         """Nobody waited for anything of it."""
@@ -106,6 +119,7 @@ class CallsUnderWay:
     def _give_back(self, call: Call, *, is_used: bool) -> None:
         """Where the provider may have worked and reported nothing, its tokens stay counted as they were expected."""
         self._calls.remove(call)
-        tokens = call.usage.tokens.total if call.usage else None if is_used else 0
-        call.leave.held.ended(tokens, 0)
+        if call.leave.held is not NOTHING_HELD:
+            tokens = call.usage.tokens.total if call.usage else None if is_used else 0
+            call.leave.held.ended(tokens, 0)
         self._shared.views.ended(call.candidate.deployment)

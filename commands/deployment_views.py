@@ -42,3 +42,10 @@ class DeploymentViews:
             self._latency[deployment] = known.observe(
                 self._now_s(), duration_ms=duration_ms, first_token_ms=first_token_ms
             )
+
+    def outlasted(self, deployment: str, *, waited_ms: float, stream: bool) -> None:
+        """Of a call that was given up after so long with nothing to show. It would have taken longer: that is news
+        only where less was expected."""
+        expected_ms = self.latency_ms(deployment, stream=stream)
+        if expected_ms is None or waited_ms > expected_ms:
+            self.observe(deployment, duration_ms=waited_ms, first_token_ms=waited_ms if stream else None)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
@@ -12,10 +13,12 @@ from commands.deployment_views import DeploymentViews
 from commands.route_limits import RouteLimits
 from commands.route_plan import Fallbacks
 from domain.breakers import Breakers
-from domain.errors import ProviderBroken
+from domain.errors import AggregatorError, ProviderBroken, ProviderTimeout
 from domain.ports import Provider
 from domain.request import RequestAttempted
 from domain.retry_budget import RetryBudget
+
+Raised = TypeVar("Raised", bound=Exception)
 
 logger = structlog.get_logger()
 
@@ -33,6 +36,17 @@ class Failover:
     random: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
+    def counts_request(self) -> None:
+        self.budget = self.budget.after_request(self.now_s())
+
+    def pays_retry(self) -> bool:
+        """Whether the retry budget bore one."""
+        now_s = self.now_s()
+        if not self.budget.allows(now_s):
+            return False
+        self.budget = self.budget.after_retry(now_s)
+        return True
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -47,7 +61,23 @@ class Desk:
     note: Callable[[RequestAttempted], None]
 
 
+def told(error: Exception, provider: str) -> AggregatorError:
+    """What is said of a failed call."""
+    if isinstance(error, AggregatorError):
+        return bare(error)
+    if isinstance(error, TimeoutError):
+        return ProviderTimeout(provider, "The provider did not answer in the time that its route allows.")
+    return broken(error, provider)
+
+
 def broken(error: Exception, provider: str) -> ProviderBroken:
     """What an adapter did not foresee is a broken answer."""
     logger.error("provider_adapter_failed", provider=provider, exc_info=error)
+    bare(error)
     return ProviderBroken(provider, "The provider's answer could not be understood.")
+
+
+def bare(error: Raised) -> Raised:
+    """To be remembered: without the frames that it came through, which hold the request and the provider's answer."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Protocol
 
-import msgspec
-
 from domain.errors import Busy
 from domain.ids import RequestId
 from domain.limits import Demand, Limiter, Rule, Verdict
@@ -20,7 +18,6 @@ TOUCH_AFTER_S = 240.0
 TEND_EVERY_S = 20.0
 MAX_OPEN = 100_000
 TOUCHED_AT_ONCE = 250
-CLOSE_S = 2.0
 
 
 class Held(Protocol):
@@ -40,29 +37,20 @@ NOTHING_HELD: Held = _Nothing()
 class Hold:
     """Taken under these rules, and to be given back once; what is told after that changes nothing."""
 
-    __slots__ = ("_demand", "_holds", "_rules", "verdict")
+    __slots__ = ("_demand", "_holds", "rules", "since_s", "verdict")
 
-    def __init__(self, holds: "Holds", rules: Sequence[Rule], demand: Demand, verdict: Verdict) -> None:
+    def __init__(self, holds: "Holds", rules: Sequence[Rule], demand: Demand, verdict: Verdict, since_s: float) -> None:
         self._holds = holds
-        self._rules = rules
         self._demand = demand
+        self.rules = rules
         self.verdict = verdict
-
-    async def end(self, tokens: int, nanos: int) -> None:
-        """What was really used; zeros if nothing ran."""
-        if self._holds.close(self._demand.request_id):
-            await self._holds.limiter.finish(self._rules, self._demand.request_id, tokens, nanos)
+        self.since_s = since_s
 
     def ended(self, tokens: int | None, nanos: int) -> None:
         ident = self._demand.request_id
         if self._holds.close(ident):
             used = self._demand.tokens if tokens is None else tokens
-            self._holds.finish_later(self._rules, ident, used, nanos)
-
-
-class _Open(msgspec.Struct, frozen=True, gc=False):
-    rules: Sequence[Rule]
-    since_s: float
+            self._holds.limiter.finish(self.rules, ident, used, nanos)
 
 
 class Holds:
@@ -71,8 +59,7 @@ class Holds:
     def __init__(self, limiter: Limiter, now_s: Callable[[], float]) -> None:
         self.limiter = limiter
         self._now_s = now_s
-        self._open: dict[RequestId, _Open] = {}
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._open: dict[RequestId, Hold] = {}
 
     async def take(self, rules: Sequence[Rule], demand: Demand) -> Hold | Verdict:
         """The verdict alone when it refuses. The demand's id is that of this hold only.
@@ -84,12 +71,12 @@ class Holds:
         try:
             verdict = await self.limiter.admit(rules, demand)
         except asyncio.CancelledError:
-            self.finish_later(rules, demand.request_id, 0, 0)
+            self.limiter.finish(rules, demand.request_id, 0, 0)
             raise
         if not verdict.allowed:
             return verdict
-        self._open[demand.request_id] = _Open(rules, self._now_s())
-        return Hold(self, rules, demand, verdict)
+        hold = self._open[demand.request_id] = Hold(self, rules, demand, verdict, self._now_s())
+        return hold
 
     def __len__(self) -> int:
         """How many are open."""
@@ -99,11 +86,6 @@ class Holds:
         """Whether it was still open."""
         return self._open.pop(ident, None) is not None
 
-    def finish_later(self, rules: Sequence[Rule], ident: RequestId, tokens: int, nanos: int) -> None:
-        task = asyncio.create_task(self.limiter.finish(rules, ident, tokens, nanos))
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
-
     async def tend(self) -> None:
         """To be called every TEND_EVERY_S."""
         due_s = self._now_s() - TOUCH_AFTER_S
@@ -111,14 +93,10 @@ class Holds:
         for start in range(0, len(due), TOUCHED_AT_ONCE):
             await asyncio.gather(*map(self._put_off, due[start : start + TOUCHED_AT_ONCE]))
 
-    async def aclose(self) -> None:
-        """Before the limiter: what has just ended is told."""
-        if self._finishing:
-            await asyncio.wait(self._finishing, timeout=CLOSE_S)
-
     async def _put_off(self, ident: RequestId) -> None:
         held = self._open.pop(ident, None)
         if held is None:
             return
-        self._open[ident] = _Open(held.rules, self._now_s())
+        held.since_s = self._now_s()
+        self._open[ident] = held
         await self.limiter.touch(held.rules, ident)

@@ -48,16 +48,24 @@ _KINDS: Mapping[type[AggregatorError], str] = {
 
 def admitted(command: AnswerRequest, running: Running) -> RequestAdmitted:
     call, candidate, price = command.call, running.candidate, running.candidate.price
-    reserved_nanos = running.reservation.amount_nanos
-    estimate_nanos = reserved_nanos
+    reservation = running.reservation
+    estimate_nanos = reservation.amount_nanos
     if price is not None:
         estimate_nanos = cost_nanos(Tokens(input=call.input_estimate), price.rates)
     return RequestAdmitted(
-        **_identity(command, running.reservation.lease_id, candidate),
+        request_id=call.request_id,
+        account_id=command.account_id,
         at=command.at,
+        lease_id=reservation.lease_id,
+        model=candidate.model.model,
+        provider=candidate.provider,
+        price_id=UNPRICED if price is None else price.price_id,
+        key_id=command.key_id,
+        user_id=command.user_id,
+        stream=call.stream,
         endpoint=call.endpoint,
         upstream_model=candidate.upstream_model,
-        reserved_nanos=reserved_nanos,
+        reserved_nanos=reservation.amount_nanos,
         input_estimate=call.input_estimate,
         input_estimate_nanos=estimate_nanos,
         **_why(command),
@@ -66,11 +74,13 @@ def admitted(command: AnswerRequest, running: Running) -> RequestAdmitted:
 
 def _why(command: AnswerRequest) -> dict[str, Any]:
     """Nothing of a plain model."""
-    routed = command.routed
-    if routed is None or routed.choice is None:
+    plan = command.route
+    if plan is None or plan.choice is None:
         return {}
-    kept = msgspec.structs.replace(routed.choice, considered=routed.choice.considered[:CONSIDERED_KEPT])
-    return {"route": routed.trail[0].name, "choice": msgspec.Raw(msgspec.json.encode(kept))}
+    choice = plan.choice
+    if len(choice.considered) > CONSIDERED_KEPT:
+        choice = msgspec.structs.replace(choice, considered=choice.considered[:CONSIDERED_KEPT])
+    return {"route": plan.trail[0].name, "choice": msgspec.Raw(msgspec.json.encode(choice))}
 
 
 def attempted(
@@ -130,11 +140,32 @@ def kind_of(error: AggregatorError) -> str:
 
 
 def completed(running: Running, model: str, finish_reason: str, usage: Usage | None, at: datetime) -> RequestCompleted:
+    """As the other ends, but written out: nearly every request has one of these."""
     tokens, evidence = measured(running, usage)
+    command, candidate, first_s = running.command, running.candidate, running.first_token_s
+    call, price, started_s = command.call, candidate.price, command.started_s
     return RequestCompleted(
-        **_dimensions(running, at),
-        **_cost(running, tokens, evidence, usage),
+        request_id=call.request_id,
+        account_id=command.account_id,
+        at=at,
+        lease_id=running.reservation.lease_id,
+        model=candidate.model.model,
+        provider=candidate.provider,
+        price_id=UNPRICED if price is None else price.price_id,
+        key_id=command.key_id,
+        user_id=command.user_id,
+        stream=call.stream,
+        cost_nanos=_cost_nanos(running, tokens, evidence),
+        evidence=evidence,
+        tokens=tokens,
+        usage=provider_words.report(usage),
         upstream_model=provider_words.name(model),
+        duration_ms=round((time.perf_counter() - started_s) * 1000),
+        first_token_ms=None if first_s is None else round((first_s - started_s) * 1000),
+        client_gone=running.client_gone,
+        attempts=running.attempts,
+        deployment=candidate.deployment,
+        hedged=running.hedged,
         finish_reason=provider_words.name(finish_reason),
     )
 
@@ -198,18 +229,19 @@ def measured(running: Running, usage: Usage | None, *, is_final: bool = True) ->
     return tokens, "reported" if tokens == usage.tokens else "estimated"
 
 
-def _cost(running: Running, tokens: Tokens, evidence: Evidence, usage: Usage | None) -> dict[str, Any]:
+def _cost_nanos(running: Running, tokens: Tokens, evidence: Evidence) -> int:
     """An estimate never exceeds what was reserved for it; what a provider reports is charged as reported. Use without
     a price is charged what is held for it."""
     price, held = running.candidate.price, running.ceiling_nanos
     if price is None:
-        cost = 0 if evidence == "none" else held
-    else:
-        cost = cost_nanos(tokens, price.rates)
-        if evidence == "estimated":
-            cost = min(cost, held)
+        return 0 if evidence == "none" else held
+    cost = cost_nanos(tokens, price.rates)
+    return min(cost, held) if evidence == "estimated" else cost
+
+
+def _cost(running: Running, tokens: Tokens, evidence: Evidence, usage: Usage | None) -> dict[str, Any]:
     return {
-        "cost_nanos": cost,
+        "cost_nanos": _cost_nanos(running, tokens, evidence),
         "evidence": evidence,
         "tokens": tokens,
         "usage": provider_words.report(usage),

@@ -20,8 +20,7 @@ from domain.upstream import ProviderCall
 class AnswerRequest(msgspec.Struct, frozen=True):
     """`input_bound` is more tokens than the input can have; of `choices` each has at most `call.max_output_tokens`.
     No `price`: the use is held and charged at the handler's `unpriced_nanos` until there is one. With a `route` that is
-    not plain, its candidates take the place of `model`, `price` and these bounds. `kept` is an answer that is there
-    already: nobody is asked."""
+    not plain, its candidates take the place of `model`, `price` and these bounds."""
 
     call: ProviderCall
     account_id: AccountId
@@ -34,7 +33,6 @@ class AnswerRequest(msgspec.Struct, frozen=True):
     choices: int
     input_bound: int
     route: RoutePlan | None = None
-    kept: PreparedCall | None = None
 
     @property
     def asked_for(self) -> str:
@@ -59,22 +57,22 @@ class AnswerRequest(msgspec.Struct, frozen=True):
 
     def dearest_nanos(self, unpriced_nanos: int) -> int:
         """The most that it may cost, whoever of its candidates answers."""
-        if self.kept is not None:
-            return 0
-        candidates = self.routed.candidates if self.routed else (self.alone(),)
-        return max(self.ceiling_nanos(candidate, unpriced_nanos) for candidate in candidates)
-
-    def ceiling_nanos(self, candidate: Candidate, unpriced_nanos: int) -> int:
-        """The most that it may cost there."""
-        if candidate.price is None:
-            return unpriced_nanos
         routed = self.routed
         if routed is None:
-            input_bound, output_bound = self.input_bound, self.call.max_output_tokens
-        else:
-            sizes = routed.ask.sizes
-            input_bound, output_bound = sizes.input_bound(candidate.model), sizes.max_output_tokens(candidate.model)
-        return ceiling_nanos(input_bound, output_bound * self.choices, candidate.price.rates)
+            return self.ceiling_nanos(self.alone(), unpriced_nanos)
+        return max([self.ceiling_nanos(candidate, unpriced_nanos) for candidate in routed.candidates])
+
+    def ceiling_nanos(self, candidate: Candidate, unpriced_nanos: int) -> int:
+        """The most that it may cost there, as it was reckoned with its bounds, if it was."""
+        if candidate.price is None:
+            return unpriced_nanos
+        plan = self.route
+        known = None if plan is None else plan.ceiling_of(candidate)
+        if known is not None:
+            return known
+        if plan is not None and not plan.is_plain:
+            return candidate.ceiling_nanos(plan.ask.sizes, self.choices, unpriced_nanos)
+        return ceiling_nanos(self.input_bound, self.call.max_output_tokens * self.choices, candidate.price.rates)
 
 
 class Running(msgspec.Struct):

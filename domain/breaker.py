@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from domain.errors import AggregatorError, InvalidInput
+from domain.errors import AggregatorError
 from domain.faults import HARMS_DEPLOYMENT, LONGEST_RETRY_AFTER_S, fault_of, retry_after_s
 
 Phase = Literal["closed", "throttled", "open", "half_open", "probing"]
@@ -37,25 +37,6 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     open_ms: int = 5_000
     longest_open_ms: int = 120_000
     probe_ms: int = 60_000
-
-
-def check_policy(policy: BreakerPolicy) -> None:
-    """Raises InvalidInput."""
-    bounds = {
-        "window_ms": (1_000, LONGEST_MS),
-        "minimum_calls": (1, 1_000_000),
-        "error_percent": (1, 100),
-        "slow_ms": (1, LONGEST_MS),
-        "slow_percent": (1, 100),
-        "open_ms": (1, policy.longest_open_ms),
-        "longest_open_ms": (1, LONGEST_MS),
-        "probe_ms": (1_000, LONGEST_MS),
-    }
-    for field, (least, most) in bounds.items():
-        value: int | None = getattr(policy, field)
-        if value is not None and not least <= value <= most:
-            place = f"breaker.{field}"
-            raise InvalidInput(f"{place}: {value} is out of bounds; use {least} to {most}.", field=place)
 
 
 class Breaker(msgspec.Struct, frozen=True):
@@ -81,6 +62,11 @@ class Breaker(msgspec.Struct, frozen=True):
     def is_closed(self) -> bool:
         return self.opened == 0
 
+    @property
+    def is_free(self) -> bool:
+        """Closed whatever the time is."""
+        return self.opened == 0 and self.throttled_until_ms == 0
+
 
 # What may happen to it.
 
@@ -91,6 +77,9 @@ class CallsEnded(msgspec.Struct, frozen=True, tag="ended"):
     calls: int
     failed: int = 0
     slow: int = 0
+
+
+WENT_WELL = CallsEnded(1)
 
 
 class Throttle(msgspec.Struct, frozen=True, tag="throttle"):
@@ -117,10 +106,15 @@ BreakerInput: TypeAlias = CallsEnded | Throttle | AskProbe | ProbeEnded
 
 
 class Counted(msgspec.Struct, frozen=True):
+    """What its counts are from now on."""
+
     half: int
     calls: int
     failed: int
     slow: int
+    earlier_calls: int
+    earlier_failed: int
+    earlier_slow: int
 
 
 class Throttled(msgspec.Struct, frozen=True):
@@ -161,7 +155,7 @@ def phase_at(breaker: Breaker, now_ms: int) -> Phase:
 def decide(breaker: Breaker, told: BreakerInput, policy: BreakerPolicy, now_ms: int) -> list[BreakerFact]:
     """Every input has an answer in every state; [] when it changes nothing."""
     if isinstance(told, CallsEnded):
-        return _count(breaker, told, policy, now_ms) if breaker.is_closed else []
+        return _count(breaker, told, policy, now_ms) if breaker.opened == 0 else []
     if isinstance(told, Throttle):
         later = told.until_ms > max(now_ms, breaker.throttled_until_ms)
         return [Throttled(min(told.until_ms, now_ms + LONGEST_MS))] if later else []
@@ -177,7 +171,12 @@ def decide(breaker: Breaker, told: BreakerInput, policy: BreakerPolicy, now_ms: 
 
 def evolve(breaker: Breaker, fact: BreakerFact) -> Breaker:
     if isinstance(fact, Counted):
-        return _counted(breaker, fact)
+        return Breaker(
+            *(fact.half, fact.calls, fact.failed, fact.slow),
+            *(fact.earlier_calls, fact.earlier_failed, fact.earlier_slow),
+            throttled_until_ms=breaker.throttled_until_ms,
+            changed_ms=breaker.changed_ms,
+        )
     if isinstance(fact, Throttled):
         return msgspec.structs.replace(breaker, throttled_until_ms=fact.until_ms)
     if isinstance(fact, Opened):
@@ -196,6 +195,7 @@ def evolve(breaker: Breaker, fact: BreakerFact) -> Breaker:
 
 
 def after(breaker: Breaker, told: BreakerInput, policy: BreakerPolicy, now_ms: int) -> Breaker:
+    """The same one when nothing was decided."""
     for fact in decide(breaker, told, policy, now_ms):
         breaker = evolve(breaker, fact)
     return breaker
@@ -212,7 +212,7 @@ def told_by(error: AggregatorError | None, duration_ms: int, policy: BreakerPoli
     """What a call outside of a probe says when it ends; `error` None when it was answered."""
     slow = int(policy.slow_ms is not None and duration_ms >= policy.slow_ms)
     if error is None:
-        return [CallsEnded(1, 0, slow)]
+        return [CallsEnded(1, 0, slow) if slow else WENT_WELL]
     fault = fault_of(error)
     if fault not in HARMS_DEPLOYMENT:
         return []
@@ -246,22 +246,42 @@ def _throttle(error: AggregatorError, now_ms: int) -> Throttle | None:
 
 
 def _count(breaker: Breaker, told: CallsEnded, policy: BreakerPolicy, now_ms: int) -> list[BreakerFact]:
-    calls = max(told.calls, 0)
-    failed, slow = min(max(told.failed, 0), calls), min(max(told.slow, 0), calls)
-    counted = Counted(now_ms * 2 // policy.window_ms, calls, failed, slow)
-    then = _counted(breaker, counted)
-    if reason := _sick(then, policy):
+    counted = _counted(breaker, _possible(told), now_ms * 2 // policy.window_ms)
+    if reason := _sick(counted, policy):
         return [counted, _opened(breaker, reason, policy, now_ms)]
     return [counted]
 
 
-def _sick(breaker: Breaker, policy: BreakerPolicy) -> Reason:
-    calls = breaker.calls + breaker.earlier_calls
-    if calls < max(policy.minimum_calls, 1):
+def _possible(told: CallsEnded) -> CallsEnded:
+    if 0 <= told.failed <= told.calls and 0 <= told.slow <= told.calls:
+        return told
+    calls = max(told.calls, 0)
+    return CallsEnded(calls, min(max(told.failed, 0), calls), min(max(told.slow, 0), calls))
+
+
+def _counted(breaker: Breaker, told: CallsEnded, half: int) -> Counted:
+    """A clock that steps back a little goes on in the newer half; after a great jump counting begins anew."""
+    ahead = half - breaker.half
+    if ahead == 1:
+        return Counted(half, told.calls, told.failed, told.slow, breaker.calls, breaker.failed, breaker.slow)
+    if not -1 <= ahead <= 0:
+        return Counted(half, told.calls, told.failed, told.slow, 0, 0, 0)
+    return Counted(
+        breaker.half,
+        breaker.calls + told.calls,
+        breaker.failed + told.failed,
+        breaker.slow + told.slow,
+        *(breaker.earlier_calls, breaker.earlier_failed, breaker.earlier_slow),
+    )
+
+
+def _sick(counted: Counted, policy: BreakerPolicy) -> Reason:
+    calls = counted.calls + counted.earlier_calls
+    if calls < policy.minimum_calls or not calls:
         return ""
-    if (breaker.failed + breaker.earlier_failed) * 100 >= policy.error_percent * calls:
+    if (counted.failed + counted.earlier_failed) * 100 >= policy.error_percent * calls:
         return "errors"
-    if policy.slow_ms is not None and (breaker.slow + breaker.earlier_slow) * 100 >= policy.slow_percent * calls:
+    if policy.slow_ms is not None and (counted.slow + counted.earlier_slow) * 100 >= policy.slow_percent * calls:
         return "slow"
     return ""
 
@@ -270,22 +290,3 @@ def _opened(breaker: Breaker, reason: Reason, policy: BreakerPolicy, now_ms: int
     doublings = min(breaker.opened, 16)
     lasts_ms = min(policy.open_ms << doublings, policy.longest_open_ms)
     return Opened(now_ms, now_ms + lasts_ms, reason)
-
-
-def _counted(breaker: Breaker, fact: Counted) -> Breaker:
-    """A clock that steps back a little goes on in the newer half; after a great jump counting begins anew."""
-    half, calls, failed, slow = breaker.half, breaker.calls, breaker.failed, breaker.slow
-    earlier = (breaker.earlier_calls, breaker.earlier_failed, breaker.earlier_slow)
-    ahead = fact.half - half
-    if not -1 <= ahead <= 0:
-        earlier = (calls, failed, slow) if ahead == 1 else (0, 0, 0)
-        half, calls, failed, slow = fact.half, 0, 0, 0
-    return Breaker(
-        half,
-        calls + fact.calls,
-        failed + fact.failed,
-        slow + fact.slow,
-        *earlier,
-        throttled_until_ms=breaker.throttled_until_ms,
-        changed_ms=breaker.changed_ms,
-    )

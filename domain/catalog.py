@@ -1,8 +1,8 @@
 """Models: who serves them, what they can hold, and what they cost from when. One aggregate per model."""
 
 import hashlib
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -27,6 +27,8 @@ Capability = Literal[
 ]
 """`sampling`: takes temperature and top_p. `dimensions`: vectors of a length that is asked for. `batch`: its provider
 has a price for work that may wait."""
+
+_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class CatalogFact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -75,6 +77,13 @@ class Model(msgspec.Struct, frozen=True):
 
     def price_at(self, at: datetime) -> Price | None:
         return price_at(self.prices, at)
+
+
+def steady_prices(models: Iterable[Model], at: datetime) -> tuple[datetime, datetime]:
+    """From when until when, around `at`, all of them cost what they cost then: the second is no more part of it."""
+    starts = [price.valid_from for model in models for price in model.prices]
+    since = max([start for start in starts if start <= at], default=_BEGINNING)
+    return since, min([start for start in starts if start > at], default=_END)
 
 
 def list_model(model: Model, proposed: ModelListed) -> list[CatalogEvent]:

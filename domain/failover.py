@@ -122,27 +122,33 @@ Random: TypeAlias = Callable[[], float]
 
 def next_step(plan: Plan, attempts: Sequence[Attempt], now: Now, random: Random) -> Step:
     """`attempts` are all of the request so far, none at first, over every model."""
-    last = attempts[-1] if attempts else None
-    if last is not None and (why := _is_final(plan, attempts)):
+    if attempts and (why := _is_final(plan, attempts)):
         return _give_up(attempts, why)
     left_s = plan.deadline_s - now.now_s
     if left_s < LEAST_TIME_S:
         return _give_up(attempts, "no_time")
+    if not attempts and (first := _untried(plan, attempts, now)):
+        return _try_next(plan, first, 0.0, left_s, is_retry=False)
     if len(attempts) >= MOST_CALLS:
         return _give_up(attempts, "attempts")
-    fault: Fault | None = fault_of(last.error) if last else "context" if plan.too_long else None
-    is_retry = last is not None and fault not in _FREE
+    fault: Fault | None = fault_of(attempts[-1].error) if attempts else "context" if plan.too_long else None
+    is_retry = bool(attempts) and fault not in _FREE
     if is_retry and not now.retry_allowed:
         return _give_up(attempts, "retry_budget")
+    own = _own(plan, attempts)
+    may_stay = _may_stay(plan, own)
+    if may_stay and (untried := _untried(plan, attempts, now)):
+        return _try_next(plan, untried, 0.0, left_s, is_retry=is_retry)
+    again = _again(plan, own, now, random) if may_stay else None
     fallback = _fallback(plan, fault, now)
-    here = _here(plan, attempts, now, random, has_fallback=fallback is not None)
-    if here is not None:
-        deployment, after_s = here
-        if left_s - after_s >= LEAST_TIME_S:
-            return TryNext(deployment, after_s, min(plan.route.attempt_timeout_s, left_s - after_s), is_retry)
+    if again is not None:
+        after_s, deployment = again
+        if left_s - after_s >= LEAST_TIME_S and (fallback is None or after_s <= WORTH_WAITING_S):
+            return _try_next(plan, deployment, after_s, left_s, is_retry=is_retry)
     if fallback is not None:
         return FallBackTo(fallback, fault or "unavailable")
-    return _give_up(attempts, _why_nobody(plan, attempts, in_time=here is None), too_long=plan.too_long)
+    nobody: Why = "nobody_left" if _calls(own) < plan.route.attempts_max else "attempts"
+    return _give_up(attempts, "no_time" if again else nobody, too_long=plan.too_long)
 
 
 def hedge(plan: Plan, attempts: Sequence[Attempt], running: str, now: Now) -> TryNext | None:
@@ -150,13 +156,13 @@ def hedge(plan: Plan, attempts: Sequence[Attempt], running: str, now: Now) -> Tr
     request: two calls run at most, and the one that is not first is given up."""
     if plan.route.hedge_after_s is None or not now.retry_allowed or len(attempts) + 1 >= MOST_CALLS:
         return None
-    if not plan.trail[0].retry_unknown or _calls_here(plan, attempts) + 1 >= plan.route.attempts_max:
+    if not plan.trail[0].retry_unknown or _calls(_own(plan, attempts)) + 1 >= plan.route.attempts_max:
         return None
     left_s = plan.deadline_s - now.now_s
-    other = next((name for name in _untried(plan, attempts, now) if name != running), None)
+    other = _untried(plan, attempts, now, running)
     if other is None or left_s < LEAST_TIME_S:
         return None
-    return TryNext(other, 0.0, min(plan.route.attempt_timeout_s, left_s), is_retry=True)
+    return _try_next(plan, other, 0.0, left_s, is_retry=True)
 
 
 def _is_final(plan: Plan, attempts: Sequence[Attempt]) -> Why | None:
@@ -169,29 +175,38 @@ def _is_final(plan: Plan, attempts: Sequence[Attempt]) -> Why | None:
     return "unknown" if fault in UNKNOWN and not plan.trail[0].retry_unknown else None
 
 
-def _here(
-    plan: Plan, attempts: Sequence[Attempt], now: Now, random: Random, *, has_fallback: bool
-) -> tuple[str, float] | None:
-    """Who of this route's candidates, and after how long."""
-    own = [attempt for attempt in attempts if attempt.route == plan.route.name]
-    if _calls_here(plan, attempts) >= plan.route.attempts_max:
-        return None
-    if own and fault_of(own[-1].error) in _NOWHERE_ELSE:
-        return None
-    if untried := _untried(plan, attempts, now):
-        return untried[0], 0.0
+def _own(plan: Plan, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Those that the present route made."""
+    return [attempt for attempt in attempts if attempt.route == plan.route.name] if attempts else ()
+
+
+def _may_stay(plan: Plan, own: Sequence[Attempt]) -> bool:
+    """Whether another call of the present route may help."""
+    return _calls(own) < plan.route.attempts_max and not (own and fault_of(own[-1].error) in _NOWHERE_ELSE)
+
+
+def _calls(own: Sequence[Attempt]) -> int:
+    """What was never sent for want of credit is no call."""
+    return sum([fault_of(attempt.error) != "unaffordable" for attempt in own]) if own else 0
+
+
+def _try_next(plan: Plan, deployment: str, after_s: float, left_s: float, *, is_retry: bool) -> TryNext:
+    return TryNext(deployment, after_s, min(plan.route.attempt_timeout_s, left_s - after_s), is_retry)
+
+
+def _untried(plan: Plan, attempts: Sequence[Attempt], now: Now, running: str = "") -> str | None:
+    """The first that was not asked; who served another route of this request was. Not the one that runs."""
+    tried = {attempt.deployment for attempt in attempts} if attempts else ()
+    for name in plan.candidates:
+        if name not in tried and name not in now.unavailable and name != running:
+            return name
+    return None
+
+
+def _again(plan: Plan, own: Sequence[Attempt], now: Now, random: Random) -> tuple[float, str] | None:
+    """After how long to ask which of this route's candidates once more: the one that is to be waited for least."""
     waits = [_wait(name, own, random) for name in plan.candidates if name not in now.unavailable]
-    possible = [wait for wait in waits if wait is not None]
-    if not possible:
-        return None
-    after_s, name = min(possible)
-    return None if has_fallback and after_s > WORTH_WAITING_S else (name, after_s)
-
-
-def _untried(plan: Plan, attempts: Sequence[Attempt], now: Now) -> list[str]:
-    """A deployment that served another route of this request is not untried."""
-    tried = {attempt.deployment for attempt in attempts}
-    return [name for name in plan.candidates if name not in tried and name not in now.unavailable]
+    return min([wait for wait in waits if wait is not None], default=None)
 
 
 def _wait(name: str, own: Sequence[Attempt], random: Random) -> tuple[float, str] | None:
@@ -219,17 +234,6 @@ def _fallbacks_for(route: Route, fault: Fault | None) -> tuple[str, ...]:
     if fault == "context":
         return route.context_fallbacks
     return route.content_fallbacks if fault == "content" else route.fallback_models
-
-
-def _calls_here(plan: Plan, attempts: Sequence[Attempt]) -> int:
-    """What was never sent for want of credit is no call."""
-    return sum(attempt.route == plan.route.name and fault_of(attempt.error) != "unaffordable" for attempt in attempts)
-
-
-def _why_nobody(plan: Plan, attempts: Sequence[Attempt], *, in_time: bool) -> Why:
-    if not in_time:
-        return "no_time"
-    return "attempts" if _calls_here(plan, attempts) >= plan.route.attempts_max else "nobody_left"
 
 
 def _give_up(attempts: Sequence[Attempt], why: Why, *, too_long: bool = False) -> GiveUp:

@@ -15,13 +15,15 @@ CommandId = NewType("CommandId", str)
 BUCKETS = 256
 SYSTEM_ACCOUNT = AccountId("system")
 
+VERSION_7 = 0x7 << 76 | 0x2 << 62
+RANDOM_BITS = (1 << 80) - 1 & ~(0xF << 76 | 0x3 << 62)
+"""Of the last 80; the others are the version's."""
+
 
 def uuid7(unix_ms: int, entropy: bytes) -> str:
     """A time-ordered UUID (RFC 9562), in hex, from milliseconds since 1970 and 10 random bytes."""
-    value = (unix_ms & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(entropy[:10], "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return f"{value:032x}"
+    random = int.from_bytes(entropy, "big")
+    return "%032x" % ((unix_ms & 0xFFFFFFFFFFFF) << 80 | random & RANDOM_BITS | VERSION_7)
 
 
 def event_id(command_id: CommandId, index: int) -> str:

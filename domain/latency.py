@@ -24,9 +24,11 @@ class DecayedAverage(msgspec.Struct, frozen=True):
         """`value` in ms. What is no number is left out; the others are cut to 0 … 600,000."""
         if math.isnan(value):
             return self
-        kept = _kept(now_s - self.at_s, half_life_s) if self.weight else 0.0
-        bounded = min(max(value, 0.0), LONGEST_MS)
-        return DecayedAverage(self.total * kept + bounded, self.weight * kept + 1.0, max(now_s, self.at_s))
+        elapsed_s = now_s - self.at_s
+        kept = _kept(elapsed_s, half_life_s) if self.weight else 0.0
+        bounded = value if 0.0 <= value <= LONGEST_MS else min(max(value, 0.0), LONGEST_MS)
+        at_s = now_s if elapsed_s > 0 else self.at_s
+        return DecayedAverage(self.total * kept + bounded, self.weight * kept + 1.0, at_s)
 
     def mean(self, now_s: float, half_life_s: float = HALF_LIFE_S) -> float | None:
         """None when nothing recent is known."""

@@ -114,9 +114,10 @@ class Limiter(Protocol):
         """
         ...
 
-    async def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
-        """What it really used, under the rules it was admitted with; zeros if it never ran. Never raises, any number
-        of times: only the first counts. A request that nobody knows (any more) counts what it used."""
+    def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
+        """What it really used, under the rules it was admitted with; zeros if it never ran. It is told before anything
+        that is asked later. Never raises, any number of times: only the first counts. A request that nobody knows (any
+        more) counts what it used."""
         ...
 
     async def touch(self, rules: Sequence[Rule], request_id: RequestId) -> None:

@@ -52,10 +52,10 @@ class RequestLog(Protocol):
     async def append(self, event: RequestEvent) -> int:
         """The stream sequence, once durable.
 
-        An admission that cannot be taken is refused: Busy when the queue is full, Unavailable when its turn does not
-        come in time (nothing was recorded in either case). OutcomeUnknown: it was sent and may have been taken. An
-        attempt and the end of a request are always taken, in the order in which they came, and recorded even if their
-        caller is told OutcomeUnknown.
+        An admission, or an answer from the cache, that cannot be taken is refused: Busy when the queue is full,
+        Unavailable when its turn does not come in time (nothing was recorded in either case). OutcomeUnknown: it was
+        sent and may have been taken. An attempt and the end of a request that was admitted are always taken, in the
+        order in which they came, and recorded even if their caller is told OutcomeUnknown.
         """
         ...
 

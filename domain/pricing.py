@@ -109,16 +109,13 @@ def cost_nanos(tokens: Tokens, rates: Rates) -> int:
 
 def ceiling_nanos(input_tokens: int, output_tokens: int, rates: Rates) -> int:
     """The most that a request of at most these sizes can cost, whatever class its tokens fall in."""
-    total = _dearest(input_tokens, output_tokens, rates)
+    dearest_input, dearest_output = _dearest_rates(rates)
+    total = input_tokens * dearest_input + output_tokens * dearest_output
     for tier in rates.above:
         if input_tokens > tier.above_prompt_tokens:
-            total = max(total, _dearest(input_tokens, output_tokens, tier.rates))
+            dearest_input, dearest_output = _dearest_rates(tier.rates)
+            total = max(total, input_tokens * dearest_input + output_tokens * dearest_output)
     return -(-total // PER_MILLION)
-
-
-def _dearest(input_tokens: int, output_tokens: int, rates: Rates) -> int:
-    dearest_input, dearest_output = _dearest_rates(rates)
-    return input_tokens * dearest_input + output_tokens * dearest_output
 
 
 @lru_cache(maxsize=4_096)

@@ -1,4 +1,5 @@
-"""The life of one AI request on the request log: admitted, attempts that failed, then exactly one end.
+"""The life of one AI request on the request log: admitted, attempts that failed, then exactly one end. A request that
+an earlier answer was enough for is one event, admitted and ended at once.
 
 An end carries every dimension a reader needs, so that folding it asks for nothing else. The first end in the
 log is the one that counts; a later one for the same request is void.
@@ -17,6 +18,12 @@ Evidence = Literal["reported", "estimated", "bounded", "none"]
 
 UNPRICED = "unpriced"
 """The `price_id` of use that has no price yet: quarantined, held at a fixed ceiling, to be rated later."""
+CACHE_HIT = "cache_hit"
+"""The `price_id` of an answer that was given again."""
+SEMANTIC_CACHE_HIT = "semantic_cache_hit"
+"""The same of the answer to a similar question."""
+NO_LEASE = LeaseId("")
+"""Of what cost nothing and was never open: it holds no credit."""
 ABANDONED_POLICY = "input_estimate.v1"
 """A request whose worker died is charged the estimated price of its input: the least that its provider billed."""
 
@@ -104,8 +111,27 @@ class RequestAbandoned(RequestEnd, frozen=True, kw_only=True, tag="request.aband
     policy: str
 
 
-RequestEvent: TypeAlias = RequestAdmitted | RequestAttempted | RequestCompleted | RequestFailed | RequestAbandoned
-RequestEnded: TypeAlias = RequestCompleted | RequestFailed | RequestAbandoned
+class RequestCached(RequestEnd, frozen=True, kw_only=True, tag="request.cached.v1", omit_defaults=True):
+    """Admitted and ended in one: an earlier answer was enough, and nobody was asked.
+
+    `model` and `provider` are who made that answer; `upstream_model` is what the provider said it used. Nothing was
+    used now, so there are no tokens and no `evidence`, though a share of the answer's price may be charged: what it
+    cost when it was made is `cost_nanos + saved_nanos`. Free ones are under no lease. `similarity` says of the answer
+    to another question how near that one is. For a request that was admitted or ended before, it is void.
+    """
+
+    endpoint: Endpoint
+    lease_id: LeaseId = NO_LEASE
+    evidence: Evidence = "none"
+    attempts: int = 0
+    route: str = ""
+    finish_reason: str = "stop"
+    similarity: float | None = None
+    saved_nanos: int = 0
+
+
+RequestEnded: TypeAlias = RequestCompleted | RequestFailed | RequestAbandoned | RequestCached
+RequestEvent: TypeAlias = RequestAdmitted | RequestAttempted | RequestEnded
 
 
 def abandoned(admitted: RequestAdmitted, at: datetime) -> RequestAbandoned:

@@ -1,5 +1,5 @@
 """Verifying `REQ`: every writer's events are all there, every request has one admission, all of its attempts and then
-one end, every cost is charged once.
+one end, every cost is charged once. An answer from the cache is admission and end at once.
 
 What is kept grows with open requests and with 8 bytes a request. What looks wrong after the first reading is explained
 by a second one, which is only needed then.
@@ -20,7 +20,7 @@ from domain.findings import Findings, Order
 from domain.ids import RequestId
 from domain.money import usd
 from domain.ports import LogMessage
-from domain.request import RequestAbandoned, RequestAdmitted, RequestAttempted, RequestEnd
+from domain.request import RequestAbandoned, RequestAdmitted, RequestAttempted, RequestCached, RequestEnd
 
 CHARGED_WITHIN = timedelta(minutes=10)
 """Settlement ticks a few times a second; what waits longer than this has nobody who charges it."""
@@ -120,10 +120,14 @@ class RequestCheck:
         except msgspec.DecodeError as unreadable:
             self._report("unreadable", position, f"{envelope.id}: {unreadable}")
             return
-        if isinstance(fact, RequestAdmitted):
+        if isinstance(fact, RequestAdmitted | RequestCached):
             self.admitted += 1
-            self._open.setdefault(fact.request_id, 0)
             self._admissions.append(_hash(fact.request_id))
+        if isinstance(fact, RequestAdmitted):
+            self._open.setdefault(fact.request_id, 0)
+        elif isinstance(fact, RequestCached):
+            if fact.request_id not in self._open:
+                self._count(position, fact)
         elif isinstance(fact, RequestAttempted):
             self._attempt(position, fact)
         elif isinstance(fact, RequestEnd):
@@ -144,12 +148,16 @@ class RequestCheck:
             self._unmatched.setdefault(fact.request_id, position)
             return
         attempts = self._open.pop(fact.request_id)
-        self.ended += 1
         if not isinstance(fact, RequestAbandoned) and not attempts <= fact.attempts <= attempts + 1:
             detail = (
                 f"{fact.request_id} ends here after {fact.attempts} attempts, and {attempts} that failed are recorded"
             )
             self._report("attempt_gap", position, detail)
+        self._count(position, fact)
+
+    def _count(self, position: int, fact: RequestEnd) -> None:
+        """It is the end that counts."""
+        self.ended += 1
         charged = self._charges.explain(fact.account_id, position, fact.cost_nanos)
         if fact.cost_nanos and not charged:
             waiting = self.waiting
@@ -179,7 +187,7 @@ class RequestCheck:
             return
         for envelope in batch:
             fact = _readable(envelope)
-            if isinstance(fact, RequestAdmitted):
+            if isinstance(fact, RequestAdmitted | RequestCached):
                 self._explain(message.position, envelope, fact.request_id)
 
     def _explain(self, position: int, envelope: Envelope, request_id: RequestId) -> None:

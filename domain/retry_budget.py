@@ -27,19 +27,20 @@ class RetryBudget(msgspec.Struct, frozen=True):
 
     def after_request(self, now_s: float) -> "RetryBudget":
         """A client's request came; its retries do not count as requests."""
-        return self._filled(now_s, self.policy.share)
+        tokens = min(self._tokens(now_s) + self.policy.share, self.policy.burst)
+        return RetryBudget(self.policy, tokens, max(now_s, self.at_s))
 
     def allows(self, now_s: float) -> bool:
-        return self._filled(now_s).tokens >= 1.0
+        return self._tokens(now_s) >= 1.0
 
     def after_retry(self, now_s: float) -> "RetryBudget":
         """One was made; only after `allows` said so."""
-        filled = self._filled(now_s)
-        assert filled.tokens >= 1.0, "allows() comes first"
-        return RetryBudget(self.policy, filled.tokens - 1.0, filled.at_s)
+        tokens = self._tokens(now_s)
+        assert tokens >= 1.0, "allows() comes first"
+        return RetryBudget(self.policy, tokens - 1.0, max(now_s, self.at_s))
 
-    def _filled(self, now_s: float, extra: float = 0.0) -> "RetryBudget":
+    def _tokens(self, now_s: float) -> float:
         """A clock that goes back earns nothing until it has caught up."""
-        elapsed_s = max(now_s - self.at_s, 0.0)
-        tokens = self.tokens + elapsed_s * self.policy.minimum_per_s + extra
-        return RetryBudget(self.policy, min(tokens, self.policy.burst), max(now_s, self.at_s))
+        if now_s <= self.at_s:
+            return self.tokens
+        return min(self.tokens + (now_s - self.at_s) * self.policy.minimum_per_s, self.policy.burst)

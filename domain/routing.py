@@ -23,8 +23,8 @@ _SPARED: dict[Phase, str] = {"open": "breaker open", "throttled": "throttled", "
 
 class CandidateView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a deployment now. `full`: it has all that its provider grants it. `latency_ms` and `cost_nanos`
-    (of this request's estimate) are None when not known. `capabilities` None: nothing is known of them, so nothing is
-    ruled out. `context_length` 0: not known."""
+    (of this request's estimate) are None when not known, and finite. `capabilities` None: nothing is known of them, so
+    nothing is ruled out. `context_length` 0: not known."""
 
     name: str
     weight: int = 1
@@ -38,7 +38,7 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     capabilities: frozenset[str] | None = None
 
 
-class RoutingInput(msgspec.Struct, frozen=True, kw_only=True):
+class RoutingInput(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`needs` are capabilities; `context_tokens` the fewest tokens that the request can take. `sticky_key` is what
     `sticky_by` names: requests with the same one go to the same place. `turn` counts the route's requests."""
 
@@ -61,7 +61,7 @@ class Considered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     score: float | None = None
 
 
-class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
+class Choice(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """For the event: why this one. `considered` begins with those to be tried, in turn, and ends with the skipped.
     `too_long`: nothing is left, and it was the input's length that ruled somebody out."""
 
@@ -92,14 +92,11 @@ def order(route: Route, candidates: Sequence[CandidateView], request: RoutingInp
         else:
             skipped.append(Considered(candidate.name, reason))
             too_long = too_long or reason is _TOO_LONG
-    ranked = _RANKINGS[route.strategy](fit, request, random)
-    note = _NOTES[route.strategy]
-    return Choice(
-        route.strategy,
-        ranked[0][0].name if ranked else None,
-        (*[note(candidate, score) for candidate, score in ranked], *skipped),
-        too_long and not ranked,
-    )
+    strategy = route.strategy
+    note = _NOTES[strategy]
+    tried = [note(candidate, score) for candidate, score in _RANKINGS[strategy](fit, request, random)]
+    chosen = tried[0].name if tried else None
+    return Choice(strategy, chosen, tuple(tried + skipped), too_long and not tried)
 
 
 _TOO_LONG = "input too long"
@@ -155,16 +152,11 @@ def _least_latency(fit: list[CandidateView], request: RoutingInput, random: Rand
     """The better of two picked at random, then the other one, then the rest by score. One of which nothing is known
     counts as fast as the fastest: it is tried, and not by all at once."""
     known = [candidate.latency_ms for candidate in fit if candidate.latency_ms is not None]
-    fastest_ms = min(known, default=0.0)
-    scored = [
-        (
-            (fastest_ms if candidate.latency_ms is None else candidate.latency_ms)
-            * (1.0 + LOAD_PER_CALL * candidate.in_flight),
-            random(),
-            index,
-        )
-        for index, candidate in enumerate(fit)
-    ]
+    fastest_ms = min(known) if known else 0.0
+    scored: list[tuple[float, float, int]] = []
+    for index, candidate in enumerate(fit):
+        latency_ms = fastest_ms if candidate.latency_ms is None else candidate.latency_ms
+        scored.append((latency_ms * (1.0 + LOAD_PER_CALL * candidate.in_flight), random(), index))
     scored.sort()
     if len(fit) > 2:
         one = int(random() * len(fit))
@@ -203,11 +195,13 @@ def _by(keys: Sequence[float | tuple[float, float]], fit: list[CandidateView]) -
 
 
 def _note_latency(candidate: CandidateView, score: float | None) -> Considered:
+    """To a tenth of a millisecond."""
+    latency_ms = candidate.latency_ms
     return Considered(
         candidate.name,
         in_flight=candidate.in_flight,
-        latency_ms=None if candidate.latency_ms is None else round(candidate.latency_ms, 1),
-        score=None if score is None else round(score, 1),
+        latency_ms=None if latency_ms is None else round(latency_ms * 10.0) / 10.0,
+        score=None if score is None else round(score * 10.0) / 10.0,
     )
 
 

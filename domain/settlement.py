@@ -2,6 +2,10 @@
 
 Pure and rebuilt from the log: reading from `resume_position` gives the same result as reading from the start,
 because everything before it has ended and is charged. The ledger's own cursor makes charging twice impossible.
+
+A request is new, then open, then ended. New: an admission opens it, an answer from the cache ends it at once, and any
+other end is void. Open: its first end counts; another admission, or an answer from the cache, is void. Ended: all is
+void. No worker writes an id that it has ended again; `ENDED_KEPT` of them are remembered, should one do so.
 """
 
 from collections import deque
@@ -14,9 +18,10 @@ from domain.events import Envelope, decode_fact
 from domain.ids import AccountId, LeaseId, RequestId
 from domain.ledger import Ledger, ModelUsage, UsageCharged
 from domain.pricing import TOKEN_CLASSES, Tokens
-from domain.request import RequestAdmitted, RequestEnd
+from domain.request import RequestAdmitted, RequestCached, RequestEnd
 
 WRITERS_KEPT = 4096
+ENDED_KEPT = 65_536
 
 
 class OpenRequest(msgspec.Struct, frozen=True):
@@ -54,6 +59,8 @@ class Settlement:
         self.position = start
         self.open: dict[RequestId, OpenRequest] = {}
         self.due: dict[AccountId, list[Line]] = {}
+        self._ended: set[RequestId] = set()
+        self._ended_in_turn: deque[RequestId] = deque()
         self._writers = dict(writers or {})
         self._resumable_writers = dict(self._writers)
         self._recent: deque[tuple[int, str, int]] = deque()
@@ -69,10 +76,23 @@ class Settlement:
 
     def _fold(self, position: int, fact: object) -> None:
         if isinstance(fact, RequestAdmitted):
-            self.open.setdefault(fact.request_id, OpenRequest(fact, position))
+            if fact.request_id not in self._ended:
+                self.open.setdefault(fact.request_id, OpenRequest(fact, position))
+        elif isinstance(fact, RequestCached):
+            if fact.request_id not in self._ended and fact.request_id not in self.open:
+                self._end(position, position, fact)
         elif isinstance(fact, RequestEnd) and (request := self.open.pop(fact.request_id, None)):
-            line = Line(position, request.position, fact.lease_id, fact.model, fact.cost_nanos, fact.tokens)
-            self.due.setdefault(fact.account_id, []).append(line)
+            self._end(position, request.position, fact)
+
+    def _end(self, position: int, admitted_position: int, end: RequestEnd) -> None:
+        """A free answer from the cache owes nothing and holds nothing."""
+        self._ended.add(end.request_id)
+        self._ended_in_turn.append(end.request_id)
+        if len(self._ended_in_turn) > ENDED_KEPT:
+            self._ended.remove(self._ended_in_turn.popleft())
+        if end.cost_nanos or not isinstance(end, RequestCached):
+            line = Line(position, admitted_position, end.lease_id, end.model, end.cost_nanos, end.tokens)
+            self.due.setdefault(end.account_id, []).append(line)
 
     def propose(self, account_id: AccountId, ledger: Ledger, at: datetime) -> UsageCharged | None:
         """The charge for all lines that the ledger has not settled, None when nothing is owed."""

@@ -1,8 +1,10 @@
 """Bring a database and a log to what this release needs. Applying again changes nothing."""
 
+import asyncio
 import hashlib
 import re
 from importlib import resources
+from itertools import takewhile
 from typing import cast
 
 import asyncpg
@@ -13,7 +15,12 @@ from adapters.nats_connection import connect_nats
 from migrations.streams import apply_streams
 
 ONE_AT_A_TIME = 7_210_000
+TURN_POLL_S = 0.05
 CONNECT_TIMEOUT_S = 10
+OUTSIDE_A_TRANSACTION = "-- migrate: outside a transaction\n"
+"""The first line of a migration whose statements are executed one after the other, each on its own, as the building of
+an index without locking its table must be. Interrupted, it runs again from its first statement, so that one clears away
+what an earlier try has left. A statement ends with a semicolon at the end of a line."""
 _NAME = re.compile(r"\d{4}_\w+\.sql")
 
 HISTORY = """
@@ -32,6 +39,14 @@ class Migration(msgspec.Struct, frozen=True):
     @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def in_transaction(self) -> bool:
+        return not self.sql.startswith(OUTSIDE_A_TRANSACTION)
+
+    @property
+    def statements(self) -> list[str]:
+        return [f"{part};" for part in self.sql.strip().removesuffix(";").split(";\n")]
 
 
 def migrations() -> list[Migration]:
@@ -53,30 +68,60 @@ async def migrate(endpoints: ServiceEndpoints, *, replicas: int = 1) -> list[str
 async def migrate_database(
     endpoint: DatabaseEndpoint, *, schema: str = "public", wanted: list[Migration] | None = None
 ) -> list[str]:
-    """All in one transaction: a migration that fails leaves everything as it was. The schema is made if need be."""
+    """All up to the first that must be outside a transaction are in one: a migration that fails leaves everything as
+    it was. From that one on each is by itself, and what was applied before a failure stays. The schema is made if need
+    be."""
     connection = await connect(endpoint)
     try:
+        await _take_turn(connection)
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", ONE_AT_A_TIME)
-            await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-            await connection.execute(f'SET LOCAL search_path TO "{schema}"')
-            return await _apply(connection, migrations() if wanted is None else wanted)
+            missing = await _missing(connection, schema, migrations() if wanted is None else wanted)
+            together = list(takewhile(lambda migration: migration.in_transaction, missing))
+            for migration in together:
+                await _apply(connection, migration)
+        for migration in missing[len(together) :]:
+            await _apply_alone(connection, migration)
+        return [migration.name for migration in missing]
     finally:
         await connection.close()
 
 
-async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
+async def _take_turn(connection: asyncpg.Connection) -> None:
+    """Until the connection ends. Asks again and again: whoever waited in a statement would hold up the building of an
+    index, which waits for all statements that began before it."""
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", ONE_AT_A_TIME):  # noqa: ASYNC110  (the other is another process)
+        await asyncio.sleep(TURN_POLL_S)
+
+
+async def _missing(connection: asyncpg.Connection, schema: str, wanted: list[Migration]) -> list[Migration]:
+    await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    await connection.execute(f'SET search_path TO "{schema}"')
     await connection.execute(HISTORY)
     rows = await connection.fetch("SELECT name, checksum FROM migrations")
     applied: dict[str, str] = {cast(str, row["name"]): cast(str, row["checksum"]) for row in rows}
     check_history(applied, wanted)
-    missing = [migration for migration in wanted if migration.name not in applied]
-    for migration in missing:
-        await connection.execute(migration.sql)
-        await connection.execute(
-            "INSERT INTO migrations (name, checksum) VALUES ($1, $2)", migration.name, migration.checksum
-        )
-    return [migration.name for migration in missing]
+    return [migration for migration in wanted if migration.name not in applied]
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(migration.sql)
+    await _note(connection, migration)
+
+
+async def _apply_alone(connection: asyncpg.Connection, migration: Migration) -> None:
+    if migration.in_transaction:
+        async with connection.transaction():
+            await _apply(connection, migration)
+    else:
+        for statement in migration.statements:
+            await connection.execute(statement)
+        await _note(connection, migration)
+
+
+async def _note(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(
+        "INSERT INTO migrations (name, checksum) VALUES ($1, $2)", migration.name, migration.checksum
+    )
 
 
 def check_history(applied: dict[str, str], wanted: list[Migration]) -> None:

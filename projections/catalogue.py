@@ -1,7 +1,7 @@
 """Catalogue: which models there are, who serves them, every price they ever had, and the deployments and routes that
-there are or were."""
+there are or were. Requests name them and `spending` reads `routes`; the API lists what the log says latest instead."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,18 +10,14 @@ import msgspec
 from domain.catalog import ModelListed, ModelPriced
 from domain.declared_deployment import DeploymentRemoved, DeploymentSet
 from domain.declared_route import RouteRemoved, RouteSet
-from domain.errors import ModelNotFound
-from domain.ports import Connection, Database
-from domain.pricing import Price, price_at
+from domain.ports import Connection
 from projections.projection import Event, Projection
 
 _MODEL = (
     *("model", "provider", "upstream_model", "context_length", "max_output_tokens", "owned_by"),
     *("input_modalities", "listed_at", "kind", "capabilities"),
 )
-_PRICED = ("price_id", "valid_from", "known_since", "rates", "batch")
-
-
+_PRICE = ("price_id", "valid_from", "known_since", "rates", "batch", "model")
 _DEPLOYMENT = ("name", "model", "provider", "upstream_model", "region", "weight", "priority", "set_at", "removed_at")
 _ROUTE = ("name", "deployments", "strategy", "fallbacks", "cache", "set_at", "removed_at")
 
@@ -87,7 +83,7 @@ async def write(connection: Connection, rows: CatalogueRows) -> None:
     for model in rows.models.values():
         await connection.execute(_LIST, *model)
     if rows.prices:
-        await connection.copy("prices", (*_PRICED, "model"), rows.prices)
+        await connection.copy("prices", _PRICE, rows.prices)
     for row in rows.deployments.values():
         await connection.execute(_SET_DEPLOYMENT, *row)
     for row in rows.routes.values():
@@ -118,82 +114,3 @@ CATALOGUE = Projection(
     write=write,
     tables=("models", "prices", "deployments", "routes"),
 )
-
-
-class CatalogueModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`prices` in the order in which they came to be known."""
-
-    model: str
-    provider: str
-    upstream_model: str
-    context_length: int
-    max_output_tokens: int
-    owned_by: str
-    input_modalities: list[str]
-    listed_at: datetime
-    kind: str
-    capabilities: list[str]
-    prices: tuple[Price, ...] = ()
-
-    def price_at(self, at: datetime) -> Price | None:
-        return price_at(self.prices, at)
-
-
-class CatalogueDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """`removed_at` is None for one that is there."""
-
-    name: str
-    model: str
-    provider: str
-    upstream_model: str
-    region: str | None
-    weight: int
-    priority: int
-    set_at: datetime
-    removed_at: datetime | None
-
-
-class CatalogueRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """`fallbacks` of every sort, in order of their names. `removed_at` is None for one that is there."""
-
-    name: str
-    deployments: list[str]
-    strategy: str
-    fallbacks: list[str]
-    cache: Mapping[str, Any] | None
-    set_at: datetime
-    removed_at: datetime | None
-
-
-async def list_deployments(database: Database) -> list[CatalogueDeployment]:
-    """By name, those that were removed too."""
-    return [CatalogueDeployment(**row) for row in await database.fetch("SELECT * FROM deployments ORDER BY name")]
-
-
-async def list_routes(database: Database) -> list[CatalogueRoute]:
-    """By name, those that were removed too."""
-    return [CatalogueRoute(**row) for row in await database.fetch("SELECT * FROM routes ORDER BY name")]
-
-
-async def list_models(database: Database) -> list[CatalogueModel]:
-    """By name."""
-    return await _models(database, None)
-
-
-async def find_model(database: Database, model: str) -> CatalogueModel:
-    """Raises ModelNotFound."""
-    found = await _models(database, model)
-    if not found:
-        raise ModelNotFound(model)
-    return found[0]
-
-
-async def _models(database: Database, model: str | None) -> list[CatalogueModel]:
-    models = await database.fetch("SELECT * FROM models WHERE $1::text IS NULL OR model = $1 ORDER BY model", model)
-    priced = await database.fetch(
-        "SELECT * FROM prices WHERE $1::text IS NULL OR model = $1 ORDER BY known_since, valid_from", model
-    )
-    prices: dict[str, list[Price]] = {}
-    for row in priced:
-        prices.setdefault(row["model"], []).append(msgspec.convert({name: row[name] for name in _PRICED}, Price))
-    return [CatalogueModel(**row, prices=tuple(prices.get(row["model"], ()))) for row in models]

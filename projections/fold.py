@@ -8,6 +8,7 @@ once whatever died, and wherever.
 """
 
 import asyncio
+import random
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any, NoReturn
@@ -23,7 +24,8 @@ from projections.strand import Refused, Step, Strand
 IDLE_CHECK_S = 1.0
 PACE_S = 0.05
 STALLED_CHECKS = 2
-"""So many idle checks in a row find messages in the stream that do not come: open a new feed."""
+"""So many idle checks in a row find messages in the stream that do not come: open a new feed. Twice as many each time
+until something comes, so that what only is slow to arrive arrives."""
 REFUSALS = (RowsRefused, ValueError, TypeError, OverflowError)
 """The database, or the driver that encodes for it, says no to a value."""
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -33,6 +35,10 @@ log = structlog.get_logger()
 
 class _TrialOver(Exception):
     """Rolls back a trial that went well."""
+
+
+class _Unexplained(Exception):
+    """A transaction was refused, and none of its events is the cause: its checkpoints, or what is parked."""
 
 
 class Folder:
@@ -47,6 +53,7 @@ class Folder:
         self._reader = reader
         self._log = log.bind(claims=[str(strand.claim) for strand in strands])
         self._paced_until = 0.0
+        self._patience = STALLED_CHECKS
         self.caught_up = caught_up
         """Whether it was at the end of the stream at any time."""
         self.complete_at: int | None = None
@@ -58,19 +65,28 @@ class Folder:
 
     async def run(self) -> NoReturn:
         """Until cancelled. Raises Fenced when another owner has taken over."""
-        failures = 0
+        failures, told = 0, ""
         while True:
             before = self.committed
             try:
-                await self._run_from_checkpoint()
-            except checkpoints.Fenced:
-                raise
-            except Refused as refused:
-                await self._find_poison(refused.strand, refused.events)
-            except (FeedBroken, Unavailable) as failure:
-                failures = 0 if self.committed != before else failures + 1
-                self._log.warning("projection_restarts", reason=str(failure) or type(failure).__name__)
-                await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                await self._run_until_refused()
+            except (FeedBroken, Unavailable, _Unexplained) as failure:
+                if self.committed != before:
+                    failures, told = 0, ""
+                reason = str(failure) or type(failure).__name__
+                kind = reason.partition("\n")[0]
+                if not (isinstance(failure, _Unexplained) and kind == told):
+                    self._log.warning("projection_restarts", reason=reason)
+                told = kind
+                await _pause(failures)
+                failures += 1
+
+    async def _run_until_refused(self) -> None:
+        """Returns when the cause of a refusal was found. Raises _Unexplained when it was not."""
+        try:
+            await self._run_from_checkpoint()
+        except Refused as refused:
+            await self._find_poison(refused)
 
     async def _run_from_checkpoint(self) -> None:
         for strand in self._strands:
@@ -92,7 +108,7 @@ class Folder:
                 if not messages:
                     idle = await self._check_idle(position, idle)
                     continue
-                idle, self.complete_at = 0, None
+                idle, self.complete_at, self._patience = 0, None, STALLED_CHECKS
                 steps = [step for strand in self._strands if (step := strand.read(messages))]
                 if committing:
                     await committing
@@ -136,21 +152,22 @@ class Folder:
         if end <= position:
             self.caught_up, self.complete_at = True, position
             return 0
-        if idle + 1 >= STALLED_CHECKS:
+        if idle + 1 >= self._patience:
+            self._patience *= 2
             raise FeedBroken(f"stalled at {position}, the stream is at {end}")
         return idle + 1
 
-    async def _find_poison(self, strand: Strand, events: Sequence[Any]) -> None:
-        """The smallest number of events, from the first, that is refused: its last one is the cause."""
+    async def _find_poison(self, refused: Refused) -> None:
+        """The smallest number of events, from the first, that is refused: its last one is the cause.
+        Raises _Unexplained."""
+        strand, events = refused.strand, refused.events
         if not events or (reason := await self._trial(strand, events)) is None:
-            self._log.warning("projection_restarts", reason="a write was refused and is not any more")
-            await asyncio.sleep(RETRY_S[0])
-            return
+            raise _Unexplained(f"a write was refused, and not for its events: {refused.__cause__}")
         good, bad = 0, len(events)
         while bad - good > 1:
             middle = (good + bad) // 2
-            if refused := await self._trial(strand, events[:middle]):
-                bad, reason = middle, refused
+            if said := await self._trial(strand, events[:middle]):
+                bad, reason = middle, said
             else:
                 good = middle
         culprit = events[bad - 1]
@@ -170,6 +187,11 @@ class Folder:
             raise
         except Exception as refused:
             return str(refused) or repr(refused)
+
+
+async def _pause(failures: int) -> None:
+    """Longer after each failure in a row, and not in step with others."""
+    await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)] * (0.5 + random.random() / 2))  # noqa: S311
 
 
 def _heed_cancellation() -> None:

@@ -1,8 +1,8 @@
 """From messages to the events that one projection may fold.
 
-Left out are: events that a writer's retry wrote twice, accounts of other owners, ends and
-attempts of requests that have ended already (the first end in the log counts), facts that the projection does not
-read. Set aside, visibly, are events that cannot be read, and all later ones of the same account.
+Left out are: events that a writer's retry wrote twice, accounts of other owners, ends and attempts of requests that
+have ended already (the first end in the log counts), answers from the cache to requests that are open, facts that the
+projection does not read. Set aside, visibly, are events that cannot be read, and all later ones of the same account.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ import msgspec
 from domain.events import FACTS, Envelope, decode_batch, decode_envelope, decode_fact, tag_of
 from domain.ids import bucket_of
 from domain.ports import LogMessage
-from domain.request import RequestAdmitted, RequestEnd
+from domain.request import RequestAdmitted, RequestCached, RequestEnd
 from domain.upcasting import current_tag
 from projections.projection import Claim, Event, Projection
 
@@ -25,6 +25,7 @@ Place = tuple[int, int]
 
 ENDS = frozenset(tag for tag, fact in FACTS.items() if issubclass(fact, RequestEnd))
 ADMITTED = RequestAdmitted.__struct_config__.tag
+CACHED = RequestCached.__struct_config__.tag
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -125,6 +126,8 @@ class Intake:
     def _counts(self, batch: Batch, message: LogMessage, tag: str, fact: Any) -> bool:
         open_requests = self._known.open_requests
         ident = fact.request_id
+        if tag == CACHED:
+            return ident not in open_requests
         if tag in ENDS:
             if ident not in open_requests:
                 return False

@@ -49,6 +49,16 @@ class ParkedAccount(msgspec.Struct, frozen=True):
     parked_at: datetime
 
 
+async def holds_up(database: Database, projections: Sequence[str], account_id: str) -> bool:
+    """Whether one of these read models stands still for the account, so that it tells too little."""
+    found = await database.fetch(
+        "SELECT 1 FROM parked_events WHERE projection = ANY ($1) AND account_id = $2 LIMIT 1",
+        list(projections),
+        account_id,
+    )
+    return bool(found)
+
+
 async def list_parked(database: Database) -> list[ParkedAccount]:
     rows = await database.fetch(
         """

@@ -10,6 +10,7 @@ from projections.ledger_entries import LEDGER_ENTRIES
 from projections.logins import LOGINS
 from projections.projection import Projection
 from projections.requests import REQUESTS
+from projections.route_spend import ROUTE_SPEND
 from projections.usage import USAGE
 
 READ_MODELS: tuple[Projection[Any], ...] = (
@@ -20,5 +21,6 @@ READ_MODELS: tuple[Projection[Any], ...] = (
     LEDGER_ENTRIES,
     LOGINS,
     REQUESTS,
+    ROUTE_SPEND,
     USAGE,
 )

@@ -1,4 +1,5 @@
-"""Requests: one row each, from admission to the end that counts, and one for each attempt that did not answer it."""
+"""Requests: one row each, from admission to the end that counts, and one for each attempt that did not answer it. What
+an earlier answer was enough for was admitted and ended at once."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from domain.request import (
     RequestAbandoned,
     RequestAdmitted,
     RequestAttempted,
+    RequestCached,
     RequestCompleted,
     RequestEnded,
     RequestFailed,
@@ -24,13 +26,14 @@ from projections.projection import Event, Projection
 Status = Literal["open", "completed", "failed", "abandoned"]
 STATUS: dict[type[Any], Status] = {
     RequestCompleted: "completed",
+    RequestCached: "completed",
     RequestFailed: "failed",
     RequestAbandoned: "abandoned",
 }
 ADMISSION = (
     *("request_id", "account_id", "key_id", "user_id", "lease_id", "endpoint", "model", "provider", "price_id"),
     *("upstream_model", "stream", "admitted_at", "admitted_position", "reserved_nanos", "input_estimate"),
-    *("route", "choice"),
+    *("route", "choice", "similarity", "saved_nanos"),
 )
 ATTEMPT = (
     *("request_id", "number", "account_id", "at", "position", "deployment", "model", "provider", "upstream_model"),
@@ -76,6 +79,8 @@ def fold(events: Sequence[Event]) -> RequestRows:
         fact = event.fact
         if type(fact) is RequestAdmitted:
             unended[fact.request_id] = fact, event.position
+        elif type(fact) is RequestCached:
+            rows.admitted[fact.request_id] = _cached(fact, event.position) + _end(fact, event.position)
         elif type(fact) is RequestAttempted:
             rows.attempts.append(_attempt(fact, event.position))
         elif admission := unended.pop(fact.request_id, None):
@@ -99,6 +104,18 @@ def _admission(fact: RequestAdmitted, position: int, answered_by: RequestAdmitte
         *(fact.upstream_model, fact.stream, fact.at, position),
         *(fact.reserved_nanos, fact.input_estimate),
         *((fact.route, fact.choice) if fact.route else (None, None)),
+        *(None, None),
+    )
+
+
+def _cached(fact: RequestCached, position: int) -> tuple[object, ...]:
+    """Nothing was chosen, and no more than it costs was reserved."""
+    return (
+        *(fact.request_id, fact.account_id, fact.key_id, fact.user_id, fact.lease_id, fact.endpoint),
+        *_answered(fact),
+        *(fact.upstream_model, fact.stream, fact.at, position),
+        *(fact.cost_nanos, 0),
+        *(fact.route or None, None, fact.similarity, fact.saved_nanos),
     )
 
 
@@ -131,7 +148,7 @@ def _end(fact: RequestEnded, position: int) -> tuple[object, ...]:
 
 
 def _outcome(fact: RequestEnded) -> tuple[object, ...]:
-    if type(fact) is RequestCompleted:
+    if type(fact) is RequestCompleted or type(fact) is RequestCached:
         return fact.finish_reason, None, None, None
     if type(fact) is RequestFailed:
         return None, fact.error_kind, fact.message, fact.upstream_status
@@ -158,7 +175,7 @@ async def write(connection: Connection, rows: RequestRows) -> None:
 REQUESTS = Projection(
     name="requests",
     streams=("REQ",),
-    facts=(RequestAdmitted, RequestAttempted, RequestCompleted, RequestFailed, RequestAbandoned),
+    facts=(RequestAdmitted, RequestAttempted, RequestCompleted, RequestFailed, RequestAbandoned, RequestCached),
     fold=fold,
     write=write,
     tables=("requests", "request_attempts"),
@@ -170,6 +187,9 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Of a request to a `route`: `choice` says why who was first (domain.routing.Choice), `deployment` is who was last.
     `attempts` counts calls; `hedged`: two of them ran side by side. None in what was recorded before these were.
+
+    Of an answer from the cache: `saved_nanos` is what it cost when it was made, less what it costs now (None: it is not
+    one), and `similarity` how near the question is that it was made for (None: it was the same).
     """
 
     request_id: str
@@ -200,6 +220,8 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     client_gone: bool | None
     route: str | None
     choice: Any
+    similarity: float | None
+    saved_nanos: int | None
     attempts: int | None
     deployment: str | None
     hedged: bool | None
@@ -207,26 +229,6 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     error_kind: str | None
     error_message: str | None
     upstream_status: int | None
-
-
-class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that failed, or was given up for another. `cost_nanos` is what its provider bills for `tokens`, by its own
-    report or an estimate (`evidence`): nobody is charged it."""
-
-    number: int
-    at: datetime
-    position: int
-    deployment: str
-    model: str
-    provider: str
-    upstream_model: str
-    error_kind: str
-    error_message: str
-    upstream_status: int | None
-    tokens: Tokens
-    cost_nanos: int
-    duration_ms: int
-    evidence: str
 
 
 class RequestSearch(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,23 +266,6 @@ async def find_request(database: Database, account_id: AccountId, request_id: Re
     if not rows:
         raise NotFound("request", request_id)
     return _row(rows[0])
-
-
-async def list_attempts(database: Database, account_id: AccountId, request_id: RequestId) -> list[AttemptRow]:
-    """In turn; bounded by how often a request is tried."""
-    rows = await database.fetch(
-        "SELECT * FROM request_attempts WHERE request_id = $1 AND account_id = $2 ORDER BY number",
-        *(request_id, account_id),
-    )
-    return [msgspec.convert(dict(row), AttemptRow) for row in rows]
-
-
-async def locate_attempts(database: Database, request_id: RequestId) -> list[int]:
-    """Where they stand in `REQ`, as `locate_request`."""
-    rows = await database.fetch(
-        "SELECT DISTINCT position FROM request_attempts WHERE request_id = $1 ORDER BY position", request_id
-    )
-    return [row["position"] for row in rows]
 
 
 async def locate_request(database: Database, request_id: RequestId) -> tuple[int, int | None] | None:

@@ -10,9 +10,17 @@ import msgspec
 from domain.ids import AccountId
 from domain.ports import Connection, Database
 from domain.pricing import TOKEN_CLASSES
-from domain.request import RequestAbandoned, RequestAdmitted, RequestCompleted, RequestEnded, RequestFailed
+from domain.request import (
+    RequestAbandoned,
+    RequestAdmitted,
+    RequestCached,
+    RequestCompleted,
+    RequestEnded,
+    RequestFailed,
+)
 from projections.projection import Event, Projection
 
+FAILED = frozenset((RequestFailed, RequestAbandoned))
 COUNTERS = ("requests", "failed", *TOKEN_CLASSES, "cost_nanos")
 NOTHING = (0,) * len(COUNTERS)
 AN_HOUR = timedelta(hours=1)
@@ -52,7 +60,7 @@ def fold(events: Sequence[Event]) -> UsageRows:
 
 
 def _counts(end: RequestEnded) -> tuple[int, ...]:
-    return (1, type(end) is not RequestCompleted, *msgspec.structs.astuple(end.tokens), end.cost_nanos)
+    return (1, type(end) in FAILED, *msgspec.structs.astuple(end.tokens), end.cost_nanos)
 
 
 _WRITE = f"""
@@ -78,7 +86,7 @@ async def write(connection: Connection, rows: UsageRows) -> None:
 USAGE = Projection(
     name="usage",
     streams=("REQ",),
-    facts=(RequestAdmitted, RequestCompleted, RequestFailed, RequestAbandoned),
+    facts=(RequestAdmitted, RequestCompleted, RequestFailed, RequestAbandoned, RequestCached),
     fold=fold,
     write=write,
     tables=("usage",),

@@ -17,9 +17,10 @@ from api.answer_cache import AnswerCache
 from api.open_streams import OpenStreams
 from api.rate_limits import RateLimits
 from api.telemetry import RequestTelemetry
-from commands.route_plan import Candidate, RouteAsk, RoutePlan
+from commands.route_plan import Bounds, Candidate, Resolved, RouteAsk, RoutePlan
 from commands.store import EventStore
 from domain.catalog import Model
+from domain.deployment import Route
 from domain.ids import RequestId
 from domain.request import RequestEnd
 from domain.upstream import Endpoint, ProviderCall, Reply, ReplyPiece
@@ -129,8 +130,11 @@ class _Book:
     def __init__(self, alone: Candidate) -> None:
         self._alone = alone
 
-    def plan(self, name: str, ask: RouteAsk) -> RoutePlan:
-        return RoutePlan(ask=ask, trail=(), candidates=(self._alone,))
+    def resolve(self, name: str, endpoint: Endpoint, at: datetime) -> Resolved:
+        return Resolved(self._alone.model.model, Route(name=name, deployments=()), True, (self._alone,))
+
+    def plan(self, resolved: Resolved, ask: RouteAsk, bounds: Bounds | None = None) -> RoutePlan:
+        return RoutePlan(ask=ask, trail=(), candidates=resolved.candidates, ceilings=bounds.ceilings if bounds else {})
 
 
 class Gateway:
@@ -148,6 +152,7 @@ class Gateway:
             models=cast(Any, None),
             routes=cast(Any, _Book(alone)),
             answer_request=self.house.handler,
+            given_again=cast(Any, None),
             limits=RateLimits(cast(Any, None), tuple, 0),
             streams=OpenStreams(100),
             cache=AnswerCache(cast(Any, None), cast(Any, None), cast(Any, None), lambda _: None),

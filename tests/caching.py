@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import mul
 from string import ascii_lowercase
@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from api.auth import Caller
 from api.similar_answers import Embedding
-from commands.answer_request import AnswerRequest
 from domain.pricing import Tokens
 from domain.response_cache import CachedAnswer, CacheKey, Looked, cache_key
 from domain.semantic_cache import NearQuestion, SemanticPlace
@@ -89,27 +89,56 @@ def an_answer(body: bytes = b'{"id":"1"}', *, is_stream: bool = False, at: datet
     )
 
 
+class Found:
+    """To be awaited, or left."""
+
+    def __init__(self, looked: Looked) -> None:
+        self._looked = looked
+
+    def __await__(self) -> Generator[None, None, Looked]:
+        yield from asyncio.sleep(0).__await__()
+        return self._looked
+
+
+MARK = b"never purged"
+
+
 class InMemoryResponseCache:
-    """Keeps all for ever. While it is not `is_asked`, it is for tests to leave it alone. `leads` are tokens by key."""
+    """Keeps all for ever. While it is not `is_asked`, it is for tests to leave it alone. `leads` are tokens by key;
+    `kept_for` the times to live, in turn."""
 
     def __init__(self) -> None:
         self.is_asked = True
         self.answers: dict[CacheKey, CachedAnswer] = {}
         self.leads: dict[CacheKey, str] = {}
+        self.kept_for: list[int] = []
 
-    async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None:
-        return self.answers.get(key)
+    def look(
+        self, key: CacheKey, token: str = "", max_age_s: int | None = None, *, may_read: bool = True
+    ) -> Awaitable[Looked]:
+        answer = self.answers.get(key) if may_read else None
+        leads = bool(token) and answer is None and self.leads.setdefault(key, token) == token
+        return Found(Looked(answer, leads, MARK))
 
-    async def get_or_lead(self, key: CacheKey, token: str, max_age_s: int | None = None) -> Looked:
-        answer = self.answers.get(key)
-        return Looked(answer, leads=answer is None and self.leads.setdefault(key, token) == token)
-
-    async def put(self, key: CacheKey, answer: CachedAnswer, ttl_s: int, token: str = "") -> bool:
+    def put(
+        self,
+        key: CacheKey,
+        answer: CachedAnswer,
+        ttl_s: int,
+        mark: bytes | None,
+        token: str = "",
+        kept: Callable[[], None] | None = None,
+    ) -> bool:
+        if mark is None:
+            return False
         self.answers[key] = answer
-        await self.release(key, token)
+        self.kept_for.append(ttl_s)
+        self.release(key, token)
+        if kept is not None:
+            kept()
         return True
 
-    async def release(self, key: CacheKey, token: str) -> None:
+    def release(self, key: CacheKey, token: str) -> None:
         if self.leads.get(key) == token:
             del self.leads[key]
 
@@ -147,7 +176,7 @@ class LetterEmbedder:
         self.model = "embed"
         self.asked: list[str] = []
 
-    async def embed(self, text: str, model: str, asking: AnswerRequest) -> Embedding | None:
+    async def embed(self, text: str, model: str, caller: Caller) -> Embedding | None:
         self.asked.append(text)
         await asyncio.sleep(0)
         vector = [float(text.lower().count(letter)) for letter in ascii_lowercase]

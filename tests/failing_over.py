@@ -1,7 +1,7 @@
 """A request to a route: its deployments play scripts, time passes only while somebody waits, permits are counted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from commands.deployment_views import DeploymentViews
 from commands.failover import Failover
 from commands.holds import Holds
 from commands.route_limits import RouteLimits
-from commands.route_plan import RouteAsk
+from commands.route_plan import RouteAsk, RoutePlan
 from commands.route_requests import RouteBook
 from commands.store import EventStore
 from domain.breaker import Phase
@@ -168,6 +168,14 @@ class Catalogue:
         self.routed: dict[str, Route] = {}
         self.deployed: dict[str, Deployment] = {}
         self.listed: dict[str, tuple[Model, Price | None]] = {}
+        self.reachable: Collection[str] = ()
+        self._editions: list[object] = []
+
+    def edition(self, at: object) -> int:
+        now = (dict(self.routed), dict(self.deployed), dict(self.listed), tuple(self.reachable))
+        if not self._editions or self._editions[-1] != now:
+            self._editions.append(now)
+        return len(self._editions)
 
     def deployments(self) -> Mapping[str, Deployment]:
         return self.deployed
@@ -210,6 +218,7 @@ class RouteHouse(House):
         self.waits: list[float] = []
         self.breakers = CountedBreakers()
         self.catalogue = Catalogue()
+        self.catalogue.reachable = self.lines
         for place, line in enumerate(lines):
             self.catalogue.add_model(f"m-{line.name}", line.name, times=times.get(line.name, 1))
             self.catalogue.deployed[line.name] = Deployment(
@@ -261,9 +270,15 @@ class RouteHouse(House):
         usual = RouteAsk(endpoint="chat.completions", at=AT, sizes=Bounds(), input_estimate=20)
         return msgspec.structs.replace(usual, **changes)
 
+    def plan(self, name: str = "fast", *, choices: int = 1, **ask: Any) -> RoutePlan:
+        """With bounds."""
+        asked = self.ask(**ask)
+        resolved = self.book.resolve(name, asked.endpoint, asked.at)
+        return self.book.plan(resolved, asked, resolved.bounds(asked.sizes, choices, UNPRICED_NANOS))
+
     async def admit(self, *, name: str = "fast", credit_nanos: int = CREDIT_NANOS, **changes: Any) -> Running:
         await give_credit(EventStore(self.log, "/tests"), credit_nanos)
-        plan = self.book.plan(name, self.ask(stream=changes.get("stream", False)))
+        plan = self.plan(name, choices=changes.get("choices", 1), stream=changes.get("stream", False))
         first = plan.candidates[0]
         return await self.handler.admit(command(route=plan, model=first.model, price=first.price, **changes))
 

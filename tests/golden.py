@@ -28,7 +28,14 @@ from domain.ledger import (
     UsageCharged,
 )
 from domain.pricing import Rates, Tier, Tokens
-from domain.request import RequestAbandoned, RequestAdmitted, RequestAttempted, RequestCompleted, RequestFailed
+from domain.request import (
+    RequestAbandoned,
+    RequestAdmitted,
+    RequestAttempted,
+    RequestCached,
+    RequestCompleted,
+    RequestFailed,
+)
 from domain.response_cache import CachePolicy
 from domain.semantic_cache import SemanticPolicy
 from domain.session import SessionClosed, SessionOpened, SessionRefreshed
@@ -49,6 +56,7 @@ OF_REQUEST: dict[str, Any] = {
     "provider": "openai",
     "price_id": "p1",
 }
+LEASELESS = {name: value for name, value in OF_REQUEST.items() if name != "lease_id"}
 EVERY: dict[str, Any] = {"key_id": KEY, "user_id": USR, "stream": True}
 MEASURED: dict[str, Any] = {
     "cost_nanos": 30,
@@ -348,6 +356,26 @@ GOLDEN: list[tuple[Any, bytes]] = [
         b'ation_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu",'
         b'"hedged":true,"policy":"input_estimate.v1"}',
     ),
+    (
+        RequestCached(
+            **OF_REQUEST,
+            **EVERY,
+            **MEASURED,
+            **ROUTED,
+            endpoint="chat.completions",
+            route="fast",
+            finish_reason="tool_calls",
+            similarity=0.9731,
+            saved_nanos=270,
+        ),
+        b'{"type":"request.cached.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05.6'
+        b'78901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","key_id":"key1","'
+        b'user_id":"usr1","stream":true,"cost_nanos":30,"evidence":"reported","tokens":{"input":10,"cached'
+        b'_input":2,"output":5},"usage":{"prompt_tokens": 12},"upstream_model":"gpt-4o-2024-08-06","durati'
+        b'on_ms":900,"first_token_ms":120,"client_gone":true,"attempts":2,"deployment":"azure-eu","hedged"'
+        b':true,"endpoint":"chat.completions","route":"fast","finish_reason":"tool_calls","similarity":0.9'
+        b'731,"saved_nanos":270}',
+    ),
 ]
 
 LEAN: list[tuple[Any, bytes]] = [
@@ -480,6 +508,17 @@ LEAN: list[tuple[Any, bytes]] = [
         b'{"type":"request.attempted.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05'
         b'.678901Z","lease_id":"lea1","model":"gpt-4o","provider":"openai","price_id":"p1","number":1,"depl'
         b'oyment":"azure-eu","upstream_model":"m","error_kind":"timeout","message":"Late."}',
+    ),
+    (
+        RequestCached(**LEASELESS, cost_nanos=0, endpoint="chat.completions"),
+        b'{"type":"request.cached.v1","request_id":"req_1","account_id":"acc1","at":"2026-01-02T03:04:05.6'
+        b'78901Z","model":"gpt-4o","provider":"openai","price_id":"p1","cost_nanos":0,"endpoint":"chat.com'
+        b'pletions"}',
+    ),
+    (
+        RouteSet(route=Route(name="fast", deployments=("gpt-eu",)), cache=CachePolicy(ttl_s=60, hit_percent=10), at=AT),
+        b'{"type":"catalog.route_set.v1","at":"2026-01-02T03:04:05.678901Z","route":{"name":"fast","deploy'
+        b'ments":["gpt-eu"]},"cache":{"ttl_s":60,"hit_percent":10}}',
     ),
 ]
 

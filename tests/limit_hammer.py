@@ -10,7 +10,7 @@ import msgspec
 from adapters.endpoints import RedisEndpoint
 from adapters.valkey_limiter import ValkeyLimiter
 from domain.limits import Rule
-from tests.limits import PATIENT_S, Books, connected, demand
+from tests.limits import Books, demand, scripts_on
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -25,14 +25,13 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 async def hammer(orders: Orders) -> list[int]:
-    async with connected(orders.valkey) as client:
+    async with scripts_on(orders.valkey) as scripts:
         limiter = ValkeyLimiter(
-            client,
+            scripts,
             Books(orders.spent),
             worker=orders.worker,
             workers=4,
             clock_ms=lambda: time.time_ns() // 1_000_000,
-            timeout_s=PATIENT_S,
         )
         admitted: list[int] = []
         for rule in orders.rules:
@@ -45,7 +44,7 @@ async def hammer(orders: Orders) -> list[int]:
             admitted.append(sum(verdict.allowed for verdict in verdicts))
             for one, verdict in zip(wanted, verdicts, strict=True):
                 if verdict.allowed and rule.kind != "concurrent":
-                    await limiter.finish([rule], one.request_id, orders.amount, orders.amount)
+                    limiter.finish([rule], one.request_id, orders.amount, orders.amount)
         await limiter.aclose()
         return admitted
 

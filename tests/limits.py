@@ -1,9 +1,10 @@
 """What tests of limits share: rules, demands, and steps that a book and a script can both take."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -13,10 +14,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from adapters.endpoints import RedisEndpoint
-from adapters.limit_script import Answer
+from adapters.limit_script import SERVER_TIME, Answer, LimitScript
+from adapters.valkey_scripts import BatchedScripts
 from domain.errors import AggregatorError, Unavailable
 from domain.ids import RequestId
-from domain.limit_book import LimitBook
+from domain.limit_book import NO_SEEDS, LimitBook
 from domain.limits import (
     DAY_MS,
     HOLD_MINUTES,
@@ -57,10 +59,11 @@ class Books:
         self.spent = dict(spent or {})
         self.asked: list[tuple[str, str, datetime]] = []
         self.open = True
+        self.before_answer: Callable[[], Awaitable[None]] = partial(asyncio.sleep, 0)
 
     async def __call__(self, scope: Scope, subject: str, start: datetime) -> int:
         self.asked.append((scope, subject, start))
-        await asyncio.sleep(0)
+        await self.before_answer()
         if not self.open:
             raise Unavailable("The read models do not answer.")
         return self.spent.get(subject, 0)
@@ -93,7 +96,7 @@ class BookLimiter:
             await asyncio.Event().wait()
         return verdict
 
-    async def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
+    def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
         self.finished.append((request_id, tokens, nanos))
         self.book.finish(rules, request_id, tokens, nanos, self.now_ms)
 
@@ -113,6 +116,26 @@ async def connected(where: RedisEndpoint) -> AsyncGenerator[Redis]:
         yield client
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def scripts_on(where: RedisEndpoint, timeout_s: float = PATIENT_S) -> AsyncGenerator[BatchedScripts]:
+    async with connected(where) as client:
+        scripts = BatchedScripts(client, timeout_s=timeout_s)
+        try:
+            yield scripts
+        finally:
+            await scripts.aclose()
+
+
+async def asked(
+    script: LimitScript,
+    rules: tuple[Rule, ...],
+    demand: Demand,
+    seeds: Mapping[Rule, tuple[int, int]] = NO_SEEDS,
+    now_ms: int = SERVER_TIME,
+) -> Answer | Unseeded:
+    return script.answer(rules, await script.admit(rules, demand, seeds, now_ms))
 
 
 Operation = Literal["admit", "adopt", "finish", "touch"]

@@ -14,7 +14,15 @@ from domain.events import Envelope, tag_of
 from domain.ids import AccountId, CommandId, LeaseId, RequestId
 from domain.ledger import LEDGER, CreditGranted, Ledger, LedgerEvent, grant
 from domain.ports import Append, Recorded
-from domain.request import RequestAdmitted, RequestAttempted, RequestCompleted, RequestEvent
+from domain.request import (
+    CACHE_HIT,
+    NO_LEASE,
+    RequestAdmitted,
+    RequestAttempted,
+    RequestCached,
+    RequestCompleted,
+    RequestEvent,
+)
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ACCOUNT = AccountId("acc")
@@ -135,6 +143,23 @@ def completed(request: str, cost_nanos: int, lease: str = "l0", account: Account
         price_id="p",
         cost_nanos=cost_nanos,
         evidence="reported",
+    )
+
+
+def cached(
+    request: str, cost_nanos: int = 0, lease: str = NO_LEASE, account: AccountId = ACCOUNT, saved_nanos: int = 90
+) -> RequestCached:
+    return RequestCached(
+        request_id=RequestId(request),
+        account_id=account,
+        at=AT,
+        lease_id=LeaseId(lease),
+        model="m",
+        provider="sim",
+        price_id=CACHE_HIT,
+        cost_nanos=cost_nanos,
+        endpoint="chat.completions",
+        saved_nanos=saved_nanos,
     )
 
 

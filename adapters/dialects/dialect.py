@@ -49,14 +49,14 @@ class ClientRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Of one choice; embeddings have none."""
         if self.endpoint == "embeddings":
             return 0
-        return min(self.output_limit or model.max_output_tokens, model.max_output_tokens)
+        limit, most = self.output_limit, model.max_output_tokens
+        return limit if limit and limit < most else most
 
     def input_bound(self, model: Model) -> int:
         """More tokens than the input can have; at most what the model can hold, for embeddings in each entry."""
-        most = model.context_length * (self.entries if self.endpoint == "embeddings" else 1)
-        if not self.is_bounded:
-            return most
-        return min(self.body_bytes + ENTRY_TOKENS * self.entries + IMAGE_TOKENS_BOUND * self.images, most)
+        most = model.context_length * self.entries if self.endpoint == "embeddings" else model.context_length
+        bound = self.body_bytes + ENTRY_TOKENS * self.entries + IMAGE_TOKENS_BOUND * self.images
+        return bound if self.is_bounded and bound < most else most
 
     def input_estimate(self) -> int:
         """What the input probably has, for the case that nobody reports it."""

@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 OURS = frozenset({"drop_params"})
 """Members that are said to the gateway and to no provider."""
+NULL = msgspec.Raw(b"null")
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
@@ -41,7 +42,7 @@ def decoded(
 
 def said(members: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     """What a provider is to read: without nulls, which say nothing, and without what is said to the gateway only."""
-    return {name: value for name, value in members.items() if name not in OURS and bytes(value) != b"null"}
+    return {name: value for name, value in members.items() if name not in OURS and value != NULL}
 
 
 def unusual(value: T | None, usual: T) -> T | None:

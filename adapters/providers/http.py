@@ -82,7 +82,7 @@ class ProviderHttp:
 
     async def post(self, path: str, body: bytes, request_id: str) -> bytes:
         """The body of a 2xx answer. Raises the ProviderError family."""
-        connection = await self._taken()
+        connection = self._pool.take_idle() or await self._connected()
         try:
             await self._answered(connection, path, body, request_id)
             return await self._whole(connection)
@@ -93,7 +93,7 @@ class ProviderHttp:
 
     async def post_stream(self, path: str, body: bytes, request_id: str) -> AsyncGenerator[bytes]:
         """The chunks of a 2xx answer as they come. Raises the ProviderError family; a cut is never a normal end."""
-        connection = await self._taken()
+        connection = self._pool.take_idle() or await self._connected()
         try:
             await self._answered(connection, path, body, request_id)
             decoder = decoder_for(connection.headers.get("content-encoding", ""))
@@ -106,9 +106,9 @@ class ProviderHttp:
         finally:
             self._pool.give_back(connection)
 
-    async def _taken(self) -> HttpConnection:
+    async def _connected(self) -> HttpConnection:
         try:
-            return await self._pool.take()
+            return await self._pool.connect()
         except HttpFailure as failure:
             raise self._translated(failure) from failure
 

@@ -4,7 +4,6 @@ Bytes are framed by llhttp (httptools). What is not HTTP, or never ends, is an e
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -47,8 +46,8 @@ class HttpConnection(asyncio.Protocol):
     `waits_since_s` is the loop's time since which `_more` waits for the provider, None while nobody does.
     """
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        self._now_s = now_s
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
@@ -85,6 +84,9 @@ class HttpConnection(asyncio.Protocol):
             and transport.get_write_buffer_size() == 0
         )
 
+    def begin_idling(self) -> None:
+        self.idle_since_s = self._loop.time()
+
     def send(self, head: bytes, body: bytes) -> None:
         self._begin()
         if self._transport is None or self._transport.is_closing():
@@ -112,8 +114,8 @@ class HttpConnection(asyncio.Protocol):
     async def _more(self) -> None:
         if self._failure is not None:
             raise type(self._failure)
-        self.waits_since_s = self._now_s()
-        self._waiter = asyncio.get_running_loop().create_future()
+        self.waits_since_s = self._loop.time()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:

@@ -60,14 +60,18 @@ class HttpPool:
     def idle(self) -> int:
         return sum(connection.is_reusable for connection in self._idle)
 
-    async def take(self) -> HttpConnection:
-        """The one used last, or a new one. Give it back. Raises NotConnected."""
+    def take_idle(self) -> HttpConnection | None:
+        """The one used last. Give it back."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_reusable:
                 self._busy.add(connection)
                 return connection
             connection.abort()
+        return None
+
+    async def connect(self) -> HttpConnection:
+        """A new one. Give it back. Raises NotConnected."""
         if not self._is_open or len(self._busy) + self._connecting >= MAX_CONNECTIONS:
             raise NotConnected("too many calls are under way")
         self._connecting += 1
@@ -85,7 +89,7 @@ class HttpPool:
         """An answer that was not read to its end takes its connection with it."""
         self._busy.discard(connection)
         if connection.is_reusable and self._is_open:
-            connection.idle_since_s = asyncio.get_running_loop().time()
+            connection.begin_idling()
             self._idle.append(connection)
         else:
             connection.abort()
@@ -102,7 +106,7 @@ class HttpPool:
                     wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 host = self._host if self._tls else None
                 _, connection = await loop.create_connection(
-                    lambda: HttpConnection(loop.time), sock=wire, ssl=self._tls, server_hostname=host
+                    lambda: HttpConnection(loop), sock=wire, ssl=self._tls, server_hostname=host
                 )
         except (OSError, TimeoutError) as error:
             raise NotConnected from error

@@ -91,7 +91,10 @@ def _as_text(sections: Sections) -> str:
 
 
 def _route_line(route: RouteEntry) -> str:
-    cached = f"  cached {route.cache.ttl_s} s ({route.cache.scope})" if route.cache else ""
+    cached = ""
+    if route.cache:
+        priced = f", a hit costs {route.cache.hit_percent} %" if route.cache.hit_percent else ""
+        cached = f"  cached {route.cache.ttl_s} s ({route.cache.scope}{priced})"
     fallbacks = f"  then {', '.join(route.fallback_models)}" if route.fallback_models else ""
     return f"route       {route.name}  {route.strategy} over {', '.join(route.deployments)}{fallbacks}{cached}"
 

@@ -9,7 +9,14 @@ from domain.events import Envelope, UnknownFact, decode_fact
 from domain.ledger import CreditGranted, CreditLeased, LeaseExpired, LeaseExtended, LeaseReturned, UsageCharged
 from domain.money import usd
 from domain.pricing import TOKEN_CLASSES, Tokens
-from domain.request import RequestAbandoned, RequestAdmitted, RequestAttempted, RequestEnd, RequestFailed
+from domain.request import (
+    RequestAbandoned,
+    RequestAdmitted,
+    RequestAttempted,
+    RequestCached,
+    RequestEnd,
+    RequestFailed,
+)
 
 EVIDENCE = {
     "reported": "as the provider reported",
@@ -85,6 +92,8 @@ def words_of(fact: Any) -> str:
         return f"{model} at {fact.provider}; about {fact.input_estimate} input tokens{by_route}"
     if isinstance(fact, RequestAttempted):
         return _attempt_in_words(fact)
+    if isinstance(fact, RequestCached):
+        return _cached_in_words(fact)
     if isinstance(fact, RequestEnd):
         return _end_in_words(fact)
     return _members_of(fact)
@@ -96,6 +105,15 @@ def _attempt_in_words(fact: RequestAttempted) -> str:
     billed = f"; the provider {bills} {usd(fact.cost_nanos)} USD, nobody is charged" if fact.cost_nanos else ""
     who = f"attempt {fact.number} at {fact.deployment}: {fact.model} at {fact.provider}"
     return f"{who}; {fact.error_kind}{status}: {fact.message}; took {fact.duration_ms} ms{billed}"
+
+
+def _cached_in_words(fact: RequestCached) -> str:
+    parts = [f"answered from the cache, as {fact.model} at {fact.provider} did before"]
+    if fact.similarity is not None:
+        parts.append(f"to a question that is {fact.similarity:.4f} alike")
+    if fact.route:
+        parts.append(f"of route {fact.route}")
+    return "; ".join([*parts, f"saves {usd(fact.saved_nanos)} USD", f"took {fact.duration_ms} ms"])
 
 
 def _end_in_words(fact: RequestEnd) -> str:

@@ -12,7 +12,7 @@ from api.cli.trace_search import Step, Trace, TraceSearch
 from api.settings import Settings
 from domain.ids import RequestId
 from domain.money import usd
-from domain.request import RequestAdmitted
+from domain.request import NO_LEASE, RequestAdmitted, RequestCached
 
 TITLES = ("TIME", "POSITION", "EVENT", "AMOUNT", "PRICE", "EVIDENCE", "BY")
 
@@ -74,7 +74,7 @@ def _as_text(trace: Trace) -> str:
     for step, row in zip(trace.steps, rows[1:], strict=True):
         void = "void, an earlier end counts: " if step in trace.void else ""
         lines += [_aligned(row, widths), f"{'':<{widths[0]}}  {void}{words_of(step.fact)}"]
-    if trace.leased is None:
+    if trace.leased is None and fact.lease_id != NO_LEASE:
         lines.append(f"The event that opened lease {fact.lease_id} was not found in the account's ledger.")
     return "\n".join([*lines, "", f"Found by {trace.found_by}; every line is read from the log itself."])
 
@@ -96,23 +96,28 @@ def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _actor(step: Step) -> str:
-    """Who did it: the caller of an admission, and of other request events the process that wrote them."""
-    if isinstance(step.fact, RequestAdmitted) and (step.fact.key_id or step.fact.user_id):
+    """Who did it: the caller of what was admitted, and of other request events the process that wrote them."""
+    if isinstance(step.fact, RequestAdmitted | RequestCached) and (step.fact.key_id or step.fact.user_id):
         return f"key:{step.fact.key_id}" if step.fact.key_id else f"user:{step.fact.user_id}"
     return step.envelope.actor or step.envelope.source.replace("/workers/", "worker:")
 
 
 def _status(trace: Trace) -> str:
-    """`open`, `completed`, `failed` or `abandoned`."""
-    return trace.ended.envelope.type.split(".")[1] if trace.ended else "open"
+    """`open`, `completed`, `failed` or `abandoned`; what the cache answered is completed."""
+    if trace.ended is None:
+        return "open"
+    return "completed" if isinstance(trace.ended.fact, RequestCached) else trace.ended.envelope.type.split(".")[1]
 
 
 def _standing(trace: Trace) -> str:
     if trace.ended is None:
         return "open: it was admitted and has not ended; nothing is charged yet"
     cost_nanos = trace.ended.fact.cost_nanos
+    status = _status(trace)
+    if isinstance(trace.ended.fact, RequestCached):
+        status += ", answered from the cache"
     if not cost_nanos:
-        return f"{_status(trace)}: it costs nothing, so nothing is charged"
+        return f"{status}: it costs nothing, so nothing is charged"
     if trace.charged is None:
-        return f"{_status(trace)}, not charged yet: it costs {usd(cost_nanos)} USD"
-    return f"{_status(trace)} and charged: {usd(cost_nanos)} USD, part of the charge at EVT:{trace.charged.position}"
+        return f"{status}, not charged yet: it costs {usd(cost_nanos)} USD"
+    return f"{status} and charged: {usd(cost_nanos)} USD, part of the charge at EVT:{trace.charged.position}"

@@ -18,10 +18,11 @@ from domain.findings import Stream
 from domain.ids import AccountId, LeaseId, RequestId
 from domain.ledger import LEDGER, CreditLeased, UsageCharged
 from domain.ports import Database
-from domain.request import RequestAdmitted, RequestAttempted, RequestEnd
+from domain.request import NO_LEASE, RequestAdmitted, RequestAttempted, RequestCached, RequestEnd
 from projections.ledger_entries import LEDGER_ENTRIES, locate_charge
 from projections.positions import read_positions
-from projections.requests import REQUESTS, locate_attempts, locate_request
+from projections.request_attempts import locate_attempts
+from projections.requests import REQUESTS, locate_request
 
 Advance = Callable[[int], None]
 
@@ -35,7 +36,7 @@ class Step(msgspec.Struct, frozen=True):
 
 class Trace(msgspec.Struct):
     """`attempts` are those that failed and were followed by another. `void` are ends after the first; they change
-    nothing. `found_by` says where the positions are from."""
+    nothing. An answer from the cache is both `admitted` and `ended`. `found_by` says where the positions are from."""
 
     admitted: Step | None = None
     ended: Step | None = None
@@ -48,7 +49,8 @@ class Trace(msgspec.Struct):
     @property
     def steps(self) -> list[Step]:
         """In the order in which they happened."""
-        parts = (self.leased, self.admitted, *self.attempts, self.ended, *self.void, self.charged)
+        ended = self.ended if self.ended is not self.admitted else None
+        parts = (self.leased, self.admitted, *self.attempts, ended, *self.void, self.charged)
         return [step for step in parts if step is not None]
 
 
@@ -72,7 +74,8 @@ class TraceSearch:
         admitted = self.trace.admitted
         if admitted is not None:
             await self._find_charge(admitted.fact.account_id)
-            await self._find_lease(admitted.fact.account_id, admitted.fact.lease_id)
+            if admitted.fact.lease_id != NO_LEASE:
+                await self._find_lease(admitted.fact.account_id, admitted.fact.lease_id)
         return self.trace
 
     async def _ask_read_model(self, database: Database) -> bool:
@@ -121,6 +124,8 @@ class TraceSearch:
             step = Step("REQ", message.sequence, envelope, fact)
             if isinstance(fact, RequestAdmitted):
                 self.trace.admitted = self.trace.admitted or step
+            elif isinstance(fact, RequestCached) and self.trace.admitted is None:
+                self.trace.admitted = self.trace.ended = step
             elif isinstance(fact, RequestAttempted):
                 self._take_attempt(step)
             elif isinstance(fact, RequestEnd):

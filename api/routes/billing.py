@@ -1,23 +1,21 @@
 """What the caller's account has: its balance at any instant, and every movement of it."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromQuery
 
 from api.auth import Caller
 from api.compose import Services
+from api.routes.pages import PAGE, PageLimit, ReadPageOut, read_page_out
 from api.routes.reads import ReadOut, instant, money, reach
 from domain.money import usd
 from projections.balances import BALANCES, read_balance
 from projections.ledger_entries import LEDGER_ENTRIES, LedgerEntry, balance_as_of, list_entries
-from projections.paging import LARGEST_PAGE
 from projections.positions import Positions
-
-PAGE = 50
 
 
 class BalanceOut(ReadOut, kw_only=True):
@@ -33,10 +31,8 @@ class BalanceOut(ReadOut, kw_only=True):
     at: datetime | None = None
 
 
-class LedgerOut(ReadOut, kw_only=True):
-    data: list[dict[str, Any]]
-    has_more: bool
-    next_cursor: str | None
+class LedgerOut(ReadPageOut, kw_only=True):
+    pass
 
 
 class BillingController(Controller):
@@ -77,19 +73,13 @@ class BillingController(Controller):
         services: NamedDependency[Services],
         caller: NamedDependency[Caller],
         wanted: NamedDependency[Positions],
-        limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = PAGE,
+        limit: PageLimit = PAGE,
         cursor: FromQuery[str | None] = None,
     ) -> LedgerOut:
         database = services.backbone.database
         reached = await reach(database, LEDGER_ENTRIES, wanted, caller.account_id)
         page = await list_entries(database, caller.account_id, limit=limit, cursor=cursor)
-        return LedgerOut(
-            data=[_entry(entry) for entry in page.rows],
-            has_more=page.next_cursor is not None,
-            next_cursor=page.next_cursor,
-            position=str(reached),
-            as_of=reached.as_of,
-        )
+        return read_page_out(LedgerOut, page, _entry, reached)
 
 
 def _entry(entry: LedgerEntry) -> dict[str, Any]:

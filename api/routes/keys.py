@@ -6,19 +6,17 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.accounts import Accounts, KeyRow
 from api.auth import Caller
 from api.dependencies import cause_of, position_header
 from api.routes.auth import NO_STORE, VISIBLE_S
+from api.routes.pages import PAGE, PageLimit, page_out
 from commands.issue_key import IssueKey
 from commands.revoke_key import RevokeKey
 from domain.ids import KeyId
-from projections.paging import LARGEST_PAGE
 from projections.positions import Positions
-
-PAGE = 50
 
 
 class KeyIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,12 +82,11 @@ class KeyController(Controller):
         caller: NamedDependency[Caller],
         accounts: NamedDependency[Accounts],
         wanted: NamedDependency[Positions],
-        limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = PAGE,
+        limit: PageLimit = PAGE,
         cursor: FromQuery[str | None] = None,
     ) -> KeysOut:
         page = await accounts.reads.keys(caller.account_id, cursor=cursor, limit=limit, wanted=wanted)
-        has_more = page.next_cursor is not None
-        return KeysOut(data=[_key_out(row) for row in page.rows], has_more=has_more, next_cursor=page.next_cursor)
+        return page_out(KeysOut, page, _key_out)
 
     @delete("/{key_id:str}", operation_id="revoke_key", summary="Revoke an API key: it stops at once")
     async def revoke_key(

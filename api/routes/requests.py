@@ -9,27 +9,22 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.auth import Caller
 from api.compose import Services
+from api.routes.pages import PAGE, PageLimit, ReadPageOut, read_page_out
 from api.routes.reads import ReadOut, instant, money, reach
 from domain.ids import RequestId
-from projections.paging import LARGEST_PAGE
 from projections.positions import Positions
+from projections.request_attempts import AttemptRow, list_attempts
 from projections.requests import (
     REQUESTS,
-    AttemptRow,
     RequestRow,
     RequestSearch,
     find_request,
-    list_attempts,
     search_requests,
 )
 
-PAGE = 50
 
-
-class RequestsOut(ReadOut, kw_only=True):
-    data: list[dict[str, Any]]
-    has_more: bool
-    next_cursor: str | None
+class RequestsOut(ReadPageOut, kw_only=True):
+    pass
 
 
 class RequestOut(ReadOut, kw_only=True):
@@ -50,7 +45,7 @@ class RequestsController(Controller):
         status: FromQuery[Literal["open", "completed", "failed", "abandoned"] | None] = None,
         start: Annotated[str | None, QueryParameter(name="from")] = None,
         end: Annotated[str | None, QueryParameter(name="to")] = None,
-        limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = PAGE,
+        limit: PageLimit = PAGE,
         cursor: FromQuery[str | None] = None,
     ) -> RequestsOut:
         search = RequestSearch(
@@ -64,13 +59,7 @@ class RequestsController(Controller):
         database = services.backbone.database
         reached = await reach(database, REQUESTS, wanted, caller.account_id)
         page = await search_requests(database, caller.account_id, search)
-        return RequestsOut(
-            data=[_shown(row) for row in page.rows],
-            has_more=page.next_cursor is not None,
-            next_cursor=page.next_cursor,
-            position=str(reached),
-            as_of=reached.as_of,
-        )
+        return read_page_out(RequestsOut, page, _shown, reached)
 
     @get("/{request_id:str}", operation_id="read_request", summary="One request, with its timeline and its price")
     async def read(
@@ -90,17 +79,20 @@ class RequestsController(Controller):
 
 def _shown(row: RequestRow) -> dict[str, Any]:
     members = msgspec.structs.asdict(row)
-    for name in ("account_id", "cost_nanos", "reserved_nanos", "request_id"):
+    for name in ("account_id", "cost_nanos", "reserved_nanos", "request_id", "saved_nanos"):
         del members[name]
     return {
         "id": row.request_id,
         **members,
         **money("reserved", row.reserved_nanos),
         **(money("cost", row.cost_nanos) if row.cost_nanos is not None else {}),
+        **(money("saved", row.saved_nanos) if row.saved_nanos is not None else {}),
     }
 
 
 def _timeline(row: RequestRow, attempts: list[AttemptRow]) -> list[dict[str, Any]]:
+    if row.saved_nanos is not None:
+        return [_ended(row, "request.cached")]
     admitted = {
         "event": "request.admitted",
         "at": row.admitted_at,
@@ -111,14 +103,17 @@ def _timeline(row: RequestRow, attempts: list[AttemptRow]) -> list[dict[str, Any
     timeline = [admitted, *[_attempt(attempt) for attempt in attempts]]
     if row.ended_at is None:
         return timeline
-    ended = {
-        "event": f"request.{row.status}",
+    return [*timeline, _ended(row, f"request.{row.status}")]
+
+
+def _ended(row: RequestRow, event: str) -> dict[str, Any]:
+    return {
+        "event": event,
         "at": row.ended_at,
         "position": f"REQ:{row.ended_position}",
         "evidence": row.evidence,
         **money("cost", row.cost_nanos or 0),
     }
-    return [*timeline, ended]
 
 
 def _attempt(attempt: AttemptRow) -> dict[str, Any]:

@@ -1,24 +1,32 @@
 """What the request log promises: group commit loses nothing that it took, and takes no work it cannot record."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from nats.aio.client import Client
 
 from adapters.in_memory import InMemoryRequestLog
-from adapters.jetstream_request_log import GroupCommitRequestLog
+from adapters.jetstream_request_log import NEW_WORK, GroupCommitRequestLog
 from adapters.log_reader import read_stream
 from adapters.nats_connection import connect_nats
 from domain.errors import Busy, Unavailable
 from domain.events import Envelope, decode_batch, decode_fact
 from domain.ids import AccountId, LeaseId, RequestId
 from domain.ports import RequestLog
-from domain.request import RequestAdmitted, RequestAttempted, RequestCompleted, RequestFailed
+from domain.request import (
+    RequestAdmitted,
+    RequestAttempted,
+    RequestCached,
+    RequestCompleted,
+    RequestEnd,
+    RequestEvent,
+    RequestFailed,
+)
 from tests.contract.conftest import DEPLOYMENTS, until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,6 +57,10 @@ def admitted(request: str) -> RequestAdmitted:
 
 def completed(request: str, usage: bytes = b"null") -> RequestCompleted:
     return RequestCompleted(**_common(request), cost_nanos=7, evidence="reported", usage=msgspec.Raw(usage))
+
+
+def cached(request: str) -> RequestCached:
+    return RequestCached(**_common(request), cost_nanos=0, endpoint="chat.completions", saved_nanos=7)
 
 
 @asynccontextmanager
@@ -92,7 +104,7 @@ class TestEveryRequestLog:
         await client.close()
 
     async def test_positions_grow(self, log: RequestLog) -> None:
-        positions = [await log.append(event) for event in (admitted("r"), completed("r"), admitted("s"))]
+        positions = [await log.append(event) for event in (admitted("r"), completed("r"), cached("s"))]
 
         assert positions == sorted(set(positions))
         assert positions[0] > 0
@@ -156,12 +168,15 @@ async def test_an_event_that_cannot_be_recorded_harms_nobody_else(connection: Cl
     assert [envelope.sequence for envelope in envelopes] == [1, 2]
 
 
-async def test_an_admission_cancelled_while_it_waits_is_not_recorded(connection: Client, worker: str) -> None:
+@pytest.mark.parametrize("begin", [admitted, cached])
+async def test_what_would_begin_a_request_and_is_cancelled_while_it_waits_is_not_recorded(
+    connection: Client, worker: str, begin: Callable[[str], RequestEvent]
+) -> None:
     async with request_log(connection, worker) as log:
-        first = asyncio.create_task(log.append(admitted("first")))
+        first = asyncio.create_task(log.append(begin("first")))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        gone = asyncio.create_task(log.append(admitted("gone")))
+        gone = asyncio.create_task(log.append(begin("gone")))
         ended = asyncio.create_task(log.append(completed("ended")))
         await asyncio.sleep(0)
         gone.cancel()
@@ -184,7 +199,7 @@ async def test_closing_writes_what_waits_and_then_refuses(connection: Client, wo
 
     assert len({await append for append in appends}) >= 4
     assert len(await recorded(connection, worker)) == 2_000
-    for event in (admitted("late"), completed("late")):
+    for event in (admitted("late"), cached("late"), completed("late")):
         with pytest.raises(Unavailable):
             await log.append(event)
 
@@ -204,6 +219,37 @@ async def test_attempts_of_what_was_admitted_are_taken_when_work_is_turned_away(
     assert [type(decode_fact(envelope)) for envelope in await recorded(connection, worker)] == [
         *(RequestAttempted, RequestCompleted)
     ]
+
+
+async def test_answers_from_the_cache_are_turned_away_with_the_work(connection: Client, worker: str) -> None:
+    async with request_log(connection, worker, max_waiting=0) as log:
+        with pytest.raises(Busy):
+            await log.append(cached("r"))
+    assert await recorded(connection, worker) == []
+
+
+async def test_a_server_that_closes_ends_what_runs_and_takes_no_answer_from_the_cache(
+    connection: Client, worker: str
+) -> None:
+    async with request_log(connection, worker) as log:
+        waiting = asyncio.create_task(log.append(admitted("r")))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(log.close())
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="takes no new requests"):
+            await log.append(cached("late"))
+        await log.append(completed("r"))
+        await closing
+        await waiting
+
+    assert requests(await recorded(connection, worker)) == ["r", "r"]
+
+
+@pytest.mark.parametrize("kind", get_args(RequestEvent))
+def test_only_what_begins_a_request_may_be_refused(kind: type[Any]) -> None:
+    begins = not issubclass(kind, RequestEnd | RequestAttempted) or kind is RequestCached
+
+    assert (kind in NEW_WORK) == begins
 
 
 async def test_failed_requests_are_ends_too(connection: Client, worker: str) -> None:

@@ -18,7 +18,7 @@ from domain.errors import Busy, OutcomeUnknown, Unavailable
 from domain.ports import RequestLog
 from migrations.streams import apply_streams
 from tests.contract.conftest import eventually, until
-from tests.contract.test_request_log import admitted, completed, recorded, request_log, requests
+from tests.contract.test_request_log import admitted, cached, completed, recorded, request_log, requests
 from tests.nats_cluster import NatsNode, single_node, three_nodes
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
@@ -53,17 +53,19 @@ class TestOverANetworkThatFails:
     async def test_a_caller_learns_in_time_what_is_known(
         self, connection: Client, proxied: Client, proxy: TcpProxy, worker: str
     ) -> None:
-        async with request_log(proxied, worker, attempt_s=0.2, timeout_s=0.4, max_waiting=3) as log:
+        async with request_log(proxied, worker, attempt_s=0.2, timeout_s=0.4, max_waiting=4) as log:
             proxy.freeze()
             sent = asyncio.create_task(log.append(admitted("sent")))
             await until(lambda: log.waiting == 1)
             await asyncio.sleep(0.05)
             waits = asyncio.create_task(log.append(admitted("waits")))
+            hit = asyncio.create_task(log.append(cached("hit")))
             end = asyncio.create_task(log.append(completed("end")))
             others = [asyncio.create_task(log.append(admitted(name))) for name in ("x", "y")]
-            results = await asyncio.gather(sent, waits, end, *others, return_exceptions=True)
+            results = await asyncio.gather(sent, waits, hit, end, *others, return_exceptions=True)
             assert [type(result) for result in results] == [
                 OutcomeUnknown,
+                Unavailable,
                 Unavailable,
                 OutcomeUnknown,
                 Unavailable,

@@ -9,14 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from adapters.endpoints import ServiceEndpoints
 from adapters.postgres import PostgresConnection, PostgresDatabase
 from bench.synthetic import as_message, envelope
 from domain.errors import Unavailable
-from domain.ports import Database, LogMessage, Row
-from projections.checkpoints import Fenced, claim_share, create_missing, split
-from projections.fold import Folder
+from domain.ports import Connection, Database, LogMessage, Row, RowsRefused
+from projections.checkpoints import MOVE, Fenced, claim_share, create_missing, split
+from projections.fold import STALLED_CHECKS, Folder
 from projections.parked import list_parked
 from projections.positions import read_positions, wait_for
 from projections.projection import Claim, Projection
@@ -247,6 +248,66 @@ async def test_an_event_the_database_refuses_is_parked_with_its_account_and_the_
     assert (await read_positions(database, REQUESTS)).positions == {"REQ": place}
 
 
+class Refuses:
+    """A database that refuses to move a checkpoint so many times."""
+
+    def __init__(self, database: PostgresDatabase, times: int) -> None:
+        self._database = database
+        self.times = times
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        async with self._database.transaction() as connection:
+            yield _RefusingConnection(connection, self)
+
+    async def fetch(self, query: str, *args: object) -> list[Row]:
+        return await self._database.fetch(query, *args)
+
+
+class _RefusingConnection:
+    def __init__(self, connection: PostgresConnection, refuses: Refuses) -> None:
+        self.execute, self.copy = connection.execute, connection.copy
+        self._connection = connection
+        self._refuses = refuses
+
+    async def fetch(self, query: str, *args: object) -> list[Row]:
+        if query == MOVE and self._refuses.times:
+            self._refuses.times -= 1
+            raise RowsRefused(f"no\n{self._refuses.times} to go")
+        return await self._connection.fetch(query, *args)
+
+
+class NoPauses(tuple[float, ...]):
+    """Five of no length, that know when they were asked for."""
+
+    def __new__(cls) -> "NoPauses":
+        pauses = super().__new__(cls, (0.0,) * 5)
+        pauses.asked = []
+        return pauses
+
+    asked: list[int]
+
+    def __getitem__(self, place: Any) -> Any:
+        self.asked.append(place)
+        return super().__getitem__(place)
+
+
+async def test_a_refused_checkpoint_is_tried_ever_more_seldom_told_once_and_then_forgotten(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = NoPauses()
+    monkeypatch.setattr("projections.fold.RETRY_S", pauses)
+    await create_missing(database, (USAGE,))
+    claims = await claim_share(database, "w", ["usage"])
+    refuses, log = Refuses(database, 7), ListedLog(request_messages(200, batch=4), chunk=5)
+    with capture_logs() as told:
+        await fold_all(refuses, log, (USAGE,), claims)
+
+    assert pauses.asked == [0, 1, 2, 3, 4, 4, 4]
+    assert [entry["event"] for entry in told] == ["projection_restarts"]
+    assert await list_parked(database) == []
+
+
 async def test_what_is_parked_stays_parked_after_a_restart(database: PostgresDatabase) -> None:
     ((admitted, end),) = some_requests(1)
     strange = msgspec.structs.replace(envelope(admitted, "/w", 1), type="request.teleported.v9")
@@ -282,6 +343,8 @@ async def test_a_range_that_is_split_goes_on_where_it_was(servers: ServiceEndpoi
 class Stalls(ListedLog):
     """A feed that goes silent after some messages though the stream goes on."""
 
+    most_takes = 0
+
     @asynccontextmanager
     async def open(self, stream: str, after: int) -> AsyncGenerator["ListedFeed"]:
         self.opened += 1
@@ -293,6 +356,8 @@ class _SilentFeed(ListedFeed):
 
     async def take(self, timeout_s: float) -> list[LogMessage]:
         self.taken += 1
+        assert isinstance(self._log, Stalls)
+        self._log.most_takes = max(self._log.most_takes, self.taken)
         if self.taken > 3:
             await asyncio.sleep(0.01)
             return []
@@ -300,10 +365,41 @@ class _SilentFeed(ListedFeed):
 
 
 async def test_a_feed_that_stalls_is_replaced(database: PostgresDatabase) -> None:
-    log = Stalls(request_messages(400), chunk=8)
+    log = Stalls(request_messages(400, batch=4), chunk=8)
     await build(database, log, (USAGE,))
 
     assert log.opened > 1
+    assert log.most_takes == 3 + STALLED_CHECKS
+    assert (await read_positions(database, USAGE)).positions == {"REQ": len(log.messages["REQ"])}
+
+
+class Tardy(ListedLog):
+    """Each feed gives nothing for longer than a stall takes to be noticed, then all."""
+
+    @asynccontextmanager
+    async def open(self, stream: str, after: int) -> AsyncGenerator["ListedFeed"]:
+        self.opened += 1
+        yield _TardyFeed(self, stream, after)
+
+
+class _TardyFeed(ListedFeed):
+    silent_for = 4 * STALLED_CHECKS
+
+    async def take(self, timeout_s: float) -> list[LogMessage]:
+        if self.silent_for:
+            self.silent_for -= 1
+            return []
+        return await super().take(timeout_s)
+
+
+async def test_a_feed_that_is_slow_to_begin_is_given_longer_each_time(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.fold.RETRY_S", (0.0,))
+    log = Tardy(request_messages(400))
+    await build(database, log, (USAGE,))
+
+    assert log.opened == 4
     assert (await read_positions(database, USAGE)).positions == {"REQ": len(log.messages["REQ"])}
 
 
@@ -347,8 +443,9 @@ async def test_workers_share_the_checkpoints_and_inherit_them(database: Postgres
     first = await claim_share(database, "a", names)
     second = await claim_share(database, "b", names)
 
-    assert len(alone) == 9
-    assert {len(first), len(second)} == {5, 4}
+    everything = sum(len(projection.streams) for projection in READ_MODELS)
+    assert len(alone) == everything
+    assert sorted((len(first), len(second))) == [everything // 2, everything - everything // 2]
     assert not {(claim.projection, claim.stream) for claim in first} & {
         (claim.projection, claim.stream) for claim in second
     }
@@ -357,7 +454,7 @@ async def test_workers_share_the_checkpoints_and_inherit_them(database: Postgres
         await connection.execute("UPDATE workers SET seen_until = now() - interval '1 s' WHERE worker = 'a'")
         await connection.execute("UPDATE checkpoints SET owned_until = now() - interval '1 s' WHERE owner = 'a'")
 
-    assert len(await claim_share(database, "b", names)) == 9
+    assert len(await claim_share(database, "b", names)) == everything
 
 
 async def test_waiting_for_a_position_ends_also_for_messages_that_change_nothing(database: PostgresDatabase) -> None:

@@ -8,29 +8,21 @@ import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from adapters.endpoints import ServiceEndpoints
 from adapters.limit_script import LimitScript
 from domain.ids import RequestId
 from domain.limit_book import LimitBook
-from domain.limits import DAY_MS, MINUTE_MS, SECOND_MS, Rule, Unseeded, Verdict
-from tests.limits import NOW_MS, PATIENT_S, SOME_MINUTES, Operation, Step, Steps, connected, demand, rule, step_lists
+from domain.limits import DAY_MS, MINUTE_MS, SECOND_MS, Rule, Unseeded
+from tests.limits import NOW_MS, SOME_MINUTES, Operation, Step, Steps, asked, demand, rule, scripts_on, step_lists
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def valkey(servers: ServiceEndpoints) -> AsyncIterator[Redis]:
-    async with connected(servers.redis) as client:
-        yield client
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def script(valkey: Redis) -> AsyncIterator[LimitScript]:
-    script = LimitScript(valkey, timeout_s=PATIENT_S)
-    yield script
-    await script.aclose()
+async def script(servers: ServiceEndpoints) -> AsyncIterator[LimitScript]:
+    async with scripts_on(servers.redis) as scripts:
+        yield LimitScript(scripts)
 
 
 SLOTS = rule("concurrent", "none", 3)
@@ -70,19 +62,18 @@ class Both:
             await self.script.touch(rules, ident, self.now_ms)
 
     async def admit(self, rules: tuple[Rule, ...], ident: RequestId, step: Step) -> None:
-        asked = demand(ident, step.tokens, step.nanos)
-        said, answered = self.book.admit(rules, asked, self.now_ms), await self.asked(rules, ident, step)
-        assert answered == said
+        wanted = demand(ident, step.tokens, step.nanos)
+        said, answer = (
+            self.book.admit(rules, wanted, self.now_ms),
+            await asked(self.script, rules, wanted, now_ms=self.now_ms),
+        )
+        assert (answer if isinstance(answer, Unseeded) else answer.verdict) == said
         if isinstance(said, Unseeded):
             seeds = {one: (step.spent, start_ms) for one, start_ms in said.missing}
-            said = self.book.admit(rules, asked, self.now_ms, seeds)
-            answer = await self.script.admit(rules, asked, seeds, self.now_ms)
+            said = self.book.admit(rules, wanted, self.now_ms, seeds)
+            answer = await asked(self.script, rules, wanted, seeds, self.now_ms)
             assert not isinstance(answer, Unseeded)
             assert answer.verdict == said
-
-    async def asked(self, rules: tuple[Rule, ...], ident: RequestId, step: Step) -> Verdict | Unseeded:
-        answer = await self.script.admit(rules, demand(ident, step.tokens, step.nanos), now_ms=self.now_ms)
-        return answer if isinstance(answer, Unseeded) else answer.verdict
 
 
 async def agree_on(script: LimitScript, steps: Steps) -> None:

@@ -16,7 +16,7 @@ from adapters.valkey_limiter import ValkeyLimiter
 from commands.holds import Hold, Holds
 from domain.errors import Unavailable
 from domain.limits import Rule, Verdict
-from tests.limits import PATIENT_S, Books, connected, demand, rule
+from tests.limits import PATIENT_S, Books, connected, demand, rule, scripts_on
 from tests.support import open_directory
 
 TIMEOUT_S = 0.8
@@ -51,16 +51,15 @@ async def client(server: ValkeyServer) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def limiter_of(server: ValkeyServer) -> AsyncIterator[MakeLimiter]:
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connected(server.endpoint)) for _ in range(2)]
+        free = [await stack.enter_async_context(scripts_on(server.endpoint, TIMEOUT_S)) for _ in range(2)]
 
         def make(books: Books) -> ValkeyLimiter:
             limiter = ValkeyLimiter(
-                clients.pop(),
+                free.pop(),
                 books,
-                worker=f"w{len(clients)}",
+                worker=f"w{len(free)}",
                 workers=WORKERS,
                 clock_ms=lambda: time.time_ns() // 1_000_000,
-                timeout_s=TIMEOUT_S,
                 pause_s=0.01,
             )
             stack.push_async_callback(limiter.aclose)
@@ -112,12 +111,14 @@ async def admitted(limiter: ValkeyLimiter, one: Rule, idents: str, tokens: int =
 async def remaining(limiter: ValkeyLimiter, *rules: Rule) -> list[int]:
     """Asked by a request that has ended and holds nothing."""
     ask = demand("asks")
-    await limiter.finish(rules, ask.request_id, 0, 0)
+    limiter.finish(rules, ask.request_id, 0, 0)
     return [state.remaining for state in (await limiter.admit(rules, ask)).states]
 
 
 async def end(limiter: ValkeyLimiter, one: Rule, ident: str, tokens: int = 0, nanos: int = 0) -> None:
-    await limiter.finish([one], demand(ident).request_id, tokens, nanos)
+    """Told, if Valkey is there: it answers in turn."""
+    limiter.finish([one], demand(ident).request_id, tokens, nanos)
+    await limiter.touch([one], demand(ident).request_id)
 
 
 async def test_a_valkey_that_hangs_costs_one_wait_and_then_none(server: ValkeyServer, limiter: ValkeyLimiter) -> None:
@@ -203,14 +204,14 @@ async def test_valkey_is_told_what_was_used_without_it(server: ValkeyServer, lim
     await limiter.admit(rules, demand("before", 100, 20))
     stop(server)
     await limiter.admit(rules, demand("ended", 50, 15))
-    await limiter.finish(rules, demand("ended").request_id, 40, 12)
+    limiter.finish(rules, demand("ended").request_id, 40, 12)
     await limiter.admit(rules, demand("runs", 30, 5))
-    await limiter.finish(rules, demand("before").request_id, 90, 18)
+    limiter.finish(rules, demand("before").request_id, 90, 18)
 
     await back(server, limiter)
 
     assert await remaining(limiter, *rules) == [100 - 12 - 5 - 18, 1_000 - 40 - 30 - 90]
-    await limiter.finish(rules, demand("runs").request_id, 20, 1)
+    limiter.finish(rules, demand("runs").request_id, 20, 1)
     assert await remaining(limiter, *rules) == [100 - 12 - 1 - 18, 1_000 - 40 - 20 - 90]
 
 
@@ -267,6 +268,43 @@ async def test_two_workers_without_valkey_stay_within_what_was_left(
     assert let_in == [2, 2]
 
 
+async def test_a_slot_is_free_for_whoever_asks_right_after_its_end(limiter: ValkeyLimiter) -> None:
+    one = rule("concurrent", "none", 1)
+    for index in range(20):
+        ident = demand(f"r{index}")
+        assert (await limiter.admit([one], ident)).allowed
+        limiter.finish([one], ident.request_id, 0, 0)
+
+
+async def test_an_end_that_valkey_did_not_take_is_told_again(client: Redis, limiter: ValkeyLimiter) -> None:
+    assert await admitted(limiter, SLOTS, "ab") == [True, True]
+    await client.config_set("maxmemory", "1")
+    limiter.finish([SLOTS], demand("a").request_id, 0, 0)
+    await limiter.touch([SLOTS], demand("b").request_id)
+    assert limiter.degraded
+
+    await client.config_set("maxmemory", "0")
+    await shared_again(limiter)
+
+    assert await remaining(limiter, SLOTS) == [1]
+
+
+async def test_whoever_valkey_may_hold_is_refused_when_it_is_back_before_the_share_is_known(
+    client: Redis, limiter: ValkeyLimiter, books: Books
+) -> None:
+    async def valkey_is_back() -> None:
+        await client.config_set("maxmemory", "0")
+        await shared_again(limiter)
+
+    books.before_answer = valkey_is_back
+    await client.config_set("maxmemory", "1")
+
+    with pytest.raises(Unavailable):
+        await limiter.admit([SPEND], demand("a", nanos=10))
+
+    assert await remaining(limiter, SPEND) == [100]
+
+
 async def test_an_emptied_valkey_asks_what_was_spent_and_counts_what_still_runs(
     client: Redis, limiter: ValkeyLimiter, books: Books
 ) -> None:
@@ -313,7 +351,7 @@ async def test_a_limiter_never_raises_at_the_end_of_a_request(
     await kill(server)
     for _ in range(2):
         await limiter.touch(rules, demand("a").request_id)
-        await limiter.finish(rules, demand("a").request_id, 1, 1)
+        limiter.finish(rules, demand("a").request_id, 1, 1)
 
 
 async def test_a_deployment_goes_on_by_shares_and_its_calls_are_told_afterwards(
@@ -334,5 +372,5 @@ async def test_a_deployment_goes_on_by_shares_and_its_calls_are_told_afterwards(
     assert await remaining(limiter, granted) == [granted.limit - 3]
     for each in (before, *held[:2]):
         assert isinstance(each, Hold)
-        await each.end(0, 0)
+        each.ended(0, 0)
     assert await remaining(limiter, granted) == [granted.limit]

@@ -11,9 +11,9 @@ import pytest
 from adapters.endpoints import RedisEndpoint, ServiceEndpoints
 from adapters.limit_script import LimitScript
 from domain.ids import RequestId
-from domain.limits import MAX_AMOUNT, Rule, Unseeded
+from domain.limits import MAX_AMOUNT, MINUTE_MS, SECOND_MS, Rule, Unseeded
 from tests.limit_hammer import Orders
-from tests.limits import PATIENT_S, connected, decided, demand, rule
+from tests.limits import NOW_MS, asked, connected, decided, demand, rule, scripts_on
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,48 +62,61 @@ async def test_every_key_has_a_time_to_live(servers: ServiceEndpoints) -> None:
         rule("concurrent", "none", 5, subject),
         rule("spend", "month", 9, subject),
     )
-    async with connected(servers.redis) as client:
-        script = LimitScript(client, timeout_s=PATIENT_S)
-        unknown = await script.admit(rules, demand(f"{subject}/a", 1, 1))
+    async with connected(servers.redis) as client, scripts_on(servers.redis) as scripts:
+        script = LimitScript(scripts)
+        unknown = await asked(script, rules, demand(f"{subject}/a", 1, 1))
         assert isinstance(unknown, Unseeded)
         seeds = {one: (1, start_ms) for one, start_ms in unknown.missing}
-        await script.admit(rules, demand(f"{subject}/a", 1, 1), seeds)
-        await script.admit(rules, demand(f"{subject}/refused", 10, 10))
+        await asked(script, rules, demand(f"{subject}/a", 1, 1), seeds)
+        await asked(script, rules, demand(f"{subject}/refused", 10, 10))
         await script.adopt(rules, demand(f"{subject}/b", 1, 1))
         await script.touch(rules, RequestId(f"{subject}/a"))
         await script.finish(rules, RequestId(f"{subject}/a"), 1, 1)
         await script.finish(rules, RequestId(f"{subject}/unknown"), 1, 1)
         keys = [key async for key in client.scan_iter(match=f"*{subject}*")]
         lives = [await client.pttl(key) for key in keys]
-        await script.aclose()
 
     assert len(keys) == len(rules) + 3
     assert all(life > 0 for life in lives)
 
 
+async def test_a_minutes_counter_lives_on_with_what_comes_in_each_second(servers: ServiceEndpoints) -> None:
+    one = rule("requests", "minute", 5, uuid.uuid4().hex)
+    async with connected(servers.redis) as client, scripts_on(servers.redis) as scripts:
+        script = LimitScript(scripts)
+        lives: list[int] = []
+        for second in range(2):
+            await asked(script, (one,), demand(f"{one.subject}/{second}"), now_ms=NOW_MS + second * SECOND_MS)
+            (key,) = [key async for key in client.scan_iter(match=f"*{one.counter}")]
+            lives.append(await client.pttl(key))
+            await client.pexpire(key, MINUTE_MS)
+
+    assert all(life > MINUTE_MS for life in lives)
+
+
 async def test_amounts_up_to_the_largest_are_exact(servers: ServiceEndpoints) -> None:
     one = rule("tokens", "month", MAX_AMOUNT, uuid.uuid4().hex)
-    async with connected(servers.redis) as client:
-        script = LimitScript(client, timeout_s=PATIENT_S)
+    async with scripts_on(servers.redis) as scripts:
+        script = LimitScript(scripts)
         remaining: list[int] = []
         for ident, tokens in (("a", MAX_AMOUNT - 3), ("b", 2), ("c", 2), ("d", 1)):
-            answer = await script.admit((one,), demand(f"{one.subject}/{ident}", tokens))
+            answer = await asked(script, (one,), demand(f"{one.subject}/{ident}", tokens))
             remaining.append(decided(answer).states[0].remaining)
         await script.finish((one,), RequestId(f"{one.subject}/a"), MAX_AMOUNT - 10, 0)
-        answer = await script.admit((one,), demand(f"{one.subject}/e", 1))
+        answer = await asked(script, (one,), demand(f"{one.subject}/e", 1))
         remaining.append(decided(answer).states[0].remaining)
-        await script.aclose()
 
     assert remaining == [3, 1, 1, 0, 6]
 
 
 async def test_a_server_that_forgot_the_script_is_given_it_again(servers: ServiceEndpoints) -> None:
     one = rule("requests", "day", 100, uuid.uuid4().hex)
-    async with connected(servers.redis) as client:
-        script = LimitScript(client, timeout_s=PATIENT_S)
-        await script.admit((one,), demand(f"{one.subject}/before"))
+    async with connected(servers.redis) as client, scripts_on(servers.redis) as scripts:
+        script = LimitScript(scripts)
+        await asked(script, (one,), demand(f"{one.subject}/before"))
         await client.script_flush()
-        answers = await asyncio.gather(*(script.admit((one,), demand(f"{one.subject}/{index}")) for index in range(20)))
-        await script.aclose()
+        answers = await asyncio.gather(
+            *(asked(script, (one,), demand(f"{one.subject}/{index}")) for index in range(20))
+        )
 
     assert sorted(decided(answer).states[0].remaining for answer in answers) == [*range(79, 99)]

@@ -3,12 +3,20 @@
 import asyncio
 import uuid
 
+import asyncpg
 import msgspec
 import pytest
 
 from adapters.endpoints import ServiceEndpoints
 from adapters.postgres import open_database
-from migrations.apply import MigrationError, migrate, migrate_database, migrations
+from migrations.apply import (
+    OUTSIDE_A_TRANSACTION,
+    Migration,
+    MigrationError,
+    migrate,
+    migrate_database,
+    migrations,
+)
 from migrations.check import unfit_queries
 
 
@@ -58,3 +66,55 @@ async def test_a_migration_that_fails_leaves_nothing_behind(servers: ServiceEndp
 
     async with open_database(servers.database) as database:
         assert await database.fetch("SELECT FROM pg_namespace WHERE nspname = $1", name) == []
+
+
+def concurrently(columns: str, number: int = 2) -> Migration:
+    sql = f"""{OUTSIDE_A_TRANSACTION}
+        DROP INDEX CONCURRENTLY IF EXISTS by_x;
+        CREATE UNIQUE INDEX CONCURRENTLY by_x ON things ({columns});
+        """
+    return Migration(f"000{number}_by_x.sql", sql)
+
+
+THINGS = Migration("0001_things.sql", "CREATE TABLE things (x int, y int); INSERT INTO things VALUES (1, 1), (1, 2)")
+IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = $1::regclass"
+
+
+async def test_an_index_that_is_built_beside_writers_is_built_once(servers: ServiceEndpoints) -> None:
+    name, wanted = schema(), [THINGS, concurrently("x, y")]
+    applied = await asyncio.gather(*(migrate_database(servers.database, schema=name, wanted=wanted) for _ in range(4)))
+
+    assert sorted(len(names) for names in applied) == [0, 0, 0, 2]
+    async with open_database(servers.database) as database:
+        assert [row["indisvalid"] for row in await database.fetch(IS_VALID, f"{name}.by_x")] == [True]
+
+
+async def test_what_an_interrupted_building_left_is_built_anew(servers: ServiceEndpoints) -> None:
+    name, wanted = schema(), [THINGS, concurrently("x")]
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await migrate_database(servers.database, schema=name, wanted=wanted)
+
+    async with open_database(servers.database) as database:
+        left = await database.fetch(IS_VALID, f"{name}.by_x")
+        await database.fetch(f"DELETE FROM {name}.things WHERE y = 2")
+        applied = await migrate_database(servers.database, schema=name, wanted=wanted)
+        now = await database.fetch(IS_VALID, f"{name}.by_x")
+
+    assert [row["indisvalid"] for row in (*left, *now)] == [False, True]
+    assert applied == ["0002_by_x.sql"]
+
+
+async def test_what_was_applied_before_a_failure_outside_a_transaction_stays_and_what_fails_after_it_does_not(
+    servers: ServiceEndpoints,
+) -> None:
+    name = schema()
+    bad = Migration("0003_bad.sql", "CREATE TABLE half (x int); SELECT no_such_thing")
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await migrate_database(servers.database, schema=name, wanted=[THINGS, concurrently("x, y"), bad])
+
+    async with open_database(servers.database, schema=name) as database:
+        applied = [row["name"] for row in await database.fetch("SELECT name FROM migrations ORDER BY name")]
+        tables = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1 ORDER BY 1", name)
+
+    assert applied == ["0001_things.sql", "0002_by_x.sql"]
+    assert [row["tablename"] for row in tables] == ["migrations", "things"]

@@ -84,7 +84,9 @@ async def test_a_deployment_with_an_address_of_its_own_is_reachable_and_looked_a
     await seed(settings)
     async with open_services(settings) as services:
         routing = services.routing
-        plan = routing.book.plan("to-own", RouteAsk(endpoint="chat.completions", at=datetime.now(UTC), sizes=Sizes()))
+        now = datetime.now(UTC)
+        resolved = routing.book.resolve("to-own", "chat.completions", now)
+        plan = routing.book.plan(resolved, RouteAsk(endpoint="chat.completions", at=now, sizes=Sizes()))
         shown = [each["deployment"] for each in routing.shown()]
         routing.views.began("own")
 

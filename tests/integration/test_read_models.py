@@ -9,10 +9,9 @@ import pytest_asyncio
 
 from adapters.endpoints import ServiceEndpoints
 from adapters.postgres import PostgresDatabase
-from domain.errors import BehindPosition, InvalidInput, ModelNotFound, NotFound
+from domain.errors import BehindPosition, InvalidInput, NotFound
 from domain.ids import AccountId, RequestId, UserId, bucket_of
 from projections.balances import BALANCES, Balance, read_balance
-from projections.catalogue import find_model, list_models
 from projections.directory import find_account, find_user, list_keys
 from projections.event_archive import read_archive
 from projections.lag import read_lags
@@ -20,15 +19,14 @@ from projections.ledger_entries import LEDGER_ENTRIES, balance_as_of, list_entri
 from projections.logins import list_logins
 from projections.positions import read_positions, wait_for
 from projections.read_models import READ_MODELS
+from projections.request_attempts import list_attempts, locate_attempts
 from projections.requests import (
     REQUESTS,
     RequestSearch,
     find_request,
-    list_attempts,
-    locate_attempts,
     search_requests,
 )
-from projections.usage import COUNTERS, GROUPS, read_usage
+from projections.usage import COUNTERS, GROUPS, USAGE, read_usage
 from tests import money
 from tests.histories import ACCOUNTS, NOON, ListedLog, everyday_story, request_message, request_messages
 from tests.integration.test_folding import build
@@ -108,6 +106,28 @@ async def test_a_routed_request_shows_its_choice_and_its_attempts(servers: Servi
         ]
         assert await list_attempts(opened, STRANGER, ident) == []
         assert await locate_attempts(opened, ident) == [1, 2]
+
+
+async def test_an_answer_from_the_cache_is_a_request_that_says_what_it_saved(servers: ServiceEndpoints) -> None:
+    free, dear = money.cached("r1"), msgspec.structs.replace(money.cached("r2", 5, "l1"), route="fast", similarity=0.97)
+    log = [
+        request_message(1, [free, money.admitted("r3")]),
+        request_message(2, [dear, money.completed("r1", 9)], first=3),
+        request_message(3, [money.cached("r3", 7), money.completed("r3", 2)], first=5),
+    ]
+    async with read_models(servers.database) as opened:
+        await build(opened, ListedLog(log, chunk=1), [REQUESTS, USAGE])
+        rows = {row.request_id: row for row in (await search_requests(opened, money.ACCOUNT, RequestSearch())).rows}
+        used = await read_usage(opened, money.ACCOUNT, datetime(2026, 1, 1, tzinfo=UTC), AFTER)
+
+    assert {ident: (row.cost_nanos, row.saved_nanos, row.similarity) for ident, row in rows.items()} == {
+        "r1": (0, 90, None),
+        "r2": (5, 90, 0.97),
+        "r3": (2, None, None),
+    }
+    assert (rows["r2"].route, rows["r2"].choice, rows["r2"].lease_id, rows["r1"].lease_id) == ("fast", None, "l1", "")
+    assert {row.status for row in rows.values()} == {"completed"}
+    assert (used.totals.requests, used.totals.failed, used.totals.cost_nanos) == (3, 0, 7)
 
 
 async def test_pages_of_requests_follow_each_other_newest_first(database: PostgresDatabase) -> None:
@@ -197,16 +217,11 @@ async def test_people_keys_and_logins(database: PostgresDatabase) -> None:
 
 
 async def test_the_catalogue_shows_the_last_listing_and_every_price(database: PostgresDatabase) -> None:
-    models = await list_models(database)
-    price = (await find_model(database, "m")).price_at(NOON)
+    models = await database.fetch("SELECT model, context_length FROM models ORDER BY model")
+    prices = await database.fetch("SELECT model, rates FROM prices ORDER BY model, price_id")
 
-    assert [(model.model, model.context_length, len(model.prices)) for model in models] == [
-        ("m", 150, 2),
-        ("n", 200, 1),
-    ]
-    assert price is not None and price.rates.input in (100, 150)
-    with pytest.raises(ModelNotFound):
-        await find_model(database, "nothing")
+    assert [tuple(row.values()) for row in models] == [("m", 150), ("n", 200)]
+    assert [(row["model"], row["rates"]["input"]) for row in prices] == [("m", 100), ("m", 150), ("n", 200)]
 
 
 async def test_the_archive_is_read_in_the_order_of_the_stream(database: PostgresDatabase) -> None:

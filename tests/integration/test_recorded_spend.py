@@ -21,17 +21,18 @@ from domain.errors import Unavailable
 from domain.ids import AccountId
 from domain.limits import Scope, SpentSince
 from domain.request import RequestEvent
-from projections.requests import REQUESTS
+from projections.route_spend import ROUTE_SPEND
 from projections.usage import USAGE
 from tests import money
 from tests.histories import ListedLog, request_message
 from tests.integration.test_folding import build
-from tests.limits import PATIENT_S, connected, demand, rule
+from tests.integration.test_route_spend import cached
+from tests.limits import connected, demand, rule, scripts_on
 from tests.read_models import read_models
 
 TODAY = money.AT
 YESTERDAY = TODAY - timedelta(days=1)
-BOTH = (USAGE, REQUESTS)
+BOTH = (USAGE, ROUTE_SPEND)
 
 
 def now_ms() -> int:
@@ -40,8 +41,8 @@ def now_ms() -> int:
 
 @asynccontextmanager
 async def limiter_on(servers: ServiceEndpoints, spent_since: SpentSince) -> AsyncGenerator[tuple[ValkeyLimiter, Redis]]:
-    async with connected(servers.redis) as client:
-        limiter = ValkeyLimiter(client, spent_since, worker="w", workers=1, clock_ms=now_ms, timeout_s=PATIENT_S)
+    async with connected(servers.redis) as client, scripts_on(servers.redis) as scripts:
+        limiter = ValkeyLimiter(scripts, spent_since, worker="w", workers=1, clock_ms=now_ms)
         try:
             yield limiter, client
         finally:
@@ -87,7 +88,8 @@ async def test_what_was_spent_on_a_route_still_counts_when_valkey_has_lost_its_m
     await build(database, log, BOTH)
     async with limiter_on(servers, RecordedSpend(database, log)) as (limiter, client):
         await limiter.admit([limit], demand(f"{account}/one", nanos=95))
-        await limiter.finish([limit], demand(f"{account}/one").request_id, 0, 90)
+        limiter.finish([limit], demand(f"{account}/one").request_id, 0, 90)
+        await limiter.touch([limit], demand(f"{account}/one").request_id)  # comes after it
         events = [*asked("fast", 70, account, at=now, model="sim/echo"), *asked("fast", 20, account, at=now)]
         log.messages["REQ"].append(request_message(1, events))
         await build(database, log, BOTH)
@@ -128,6 +130,13 @@ async def test_a_name_has_spent_what_was_charged_to_those_who_asked_for_it_and_n
         "openai/gpt-4o": gpt,
         "sim/echo": echo + 64,
     }
+
+
+async def test_what_a_cache_answered_is_spent_on_the_route_that_was_asked_for(database: PostgresDatabase) -> None:
+    log = log_of([cached("hit", "fast", 3, at=TODAY), cached("earlier", "fast", 5, at=YESTERDAY)])
+    await build(database, log, BOTH)
+
+    assert [await spent(database, log, f"acc/{name}") for name in ("fast", "m", "slow")] == [3, 3, 0]
 
 
 async def test_who_falls_back_to_a_route_spends_there_and_who_only_shares_a_deployment_does_not(
@@ -174,3 +183,32 @@ async def test_of_a_name_nothing_is_said_while_either_read_model_is_behind(
 
     with pytest.raises(Unavailable):
         await RecordedSpend(database, log, wait_s=0.0)("model", "acc/fast", TODAY)
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject"), [("account", "acc"), ("model", "acc/fast"), ("plan", "acc/default"), ("key", "k")]
+)
+@pytest.mark.parametrize("stands_still", [True, False])
+async def test_what_an_account_spent_is_not_known_while_its_events_are_parked(
+    database: PostgresDatabase, scope: Scope, subject: str, *, stands_still: bool
+) -> None:
+    """The position moves on without them, and a limit would hold against too little."""
+    log = log_of(asked("fast", 7, key_id="k"))
+    await build(database, log, BOTH)
+    await database.fetch(
+        "INSERT INTO keys (key_id, account_id, user_id, name, prefix, last4, created_at, position)"
+        " VALUES ('k', 'acc', 'u', 'n', 'p', 'l', $1, 1)",
+        TODAY,
+    )
+    await database.fetch(
+        "INSERT INTO parked_events (projection, stream, position, index, account_id, bucket, type, subject, time, raw,"
+        " error, is_cause) VALUES ('usage', 'REQ', 1, 0, $1, 0, 't', 's', $2, ''::bytea, 'e', true)",
+        "acc" if stands_still else "another",
+        TODAY,
+    )
+
+    if stands_still:
+        with pytest.raises(Unavailable, match="parked"):
+            await spent(database, log, subject, scope)
+    else:
+        assert await spent(database, log, subject, scope) == 7

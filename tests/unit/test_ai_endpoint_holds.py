@@ -2,22 +2,29 @@
 ends; and what its client is told when it is ended from outside."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import msgspec
 import pytest
 
-from api.answer_cache import BYPASS, CacheTurn
+from api.ai_routes import CHAT
+from api.answer_cache import CacheTurn
 from api.open_streams import OpenStreams
+from api.rate_limits import Limited
+from commands.route_plan import Bounds, Candidate, Resolved, RouteAsk, RoutePlan
+from commands.running import Running
+from domain.catalog import Model
+from domain.deployment import Route
 from domain.errors import CreditExhausted, ProviderBroken, RateLimited, Unavailable
-from domain.limits import Verdict
+from domain.limits import Demand, Verdict
+from domain.pricing import Price, Rates
 from domain.request import RequestFailed
-from domain.upstream import ReplyPiece
+from domain.upstream import Endpoint, Reply, ReplyPiece
 from tests.ai_route import Client, Gateway, Scripted
 from tests.answering import House, piece, reply, used
-from tests.money import ACCOUNT
+from tests.money import ACCOUNT, AT
 
 LAST = ReplyPiece(b"", usage=used(10, 5), finish_reason="stop", closing=b"data: [DONE]\n\n")
 
@@ -31,6 +38,8 @@ class Limits:
         self.refusal: Exception | None = None
         self.given = 0
         self.ends: list[tuple[int, int]] = []
+        self.unpriced_nanos = 0
+        self.further: list[tuple[int, int]] = []
 
     async def admit(self, *_: object) -> "Limits":
         if self.refusal:
@@ -38,13 +47,19 @@ class Limits:
         self.given += 1
         return self
 
-    async def end(self, tokens: int, nanos: int) -> None:
-        await asyncio.sleep(0)
+    async def admit_further(self, who: Limited, demand: Demand) -> "Limits":
+        if self.refusal:
+            raise self.refusal
+        self.further.append((demand.tokens, demand.nanos))
+        return self
+
+    def ended(self, tokens: int, nanos: int) -> None:
         self.ends.append((tokens, nanos))
 
 
-class Turns:
-    """A cache that is on for every route; `waits` is before its turn, `fails` what happens instead of one."""
+class Turns(CacheTurn):
+    """A cache that is on for every route; `waits` is before its turn, `fails` what happens instead of one, or when its
+    answer is to be kept."""
 
     def __init__(self, *, waits: bool = False, fails: Exception | None = None, fails_after: bool = False) -> None:
         self._waits = waits
@@ -53,22 +68,25 @@ class Turns:
         self.waiting = asyncio.Event()
         self.unwound = False
 
-    def policy_of(self, _: str) -> object:
-        return object()
+    def turn(self, *_: object) -> CacheTurn:
+        return self
 
-    @asynccontextmanager
-    async def turn(self, *_: object) -> AsyncGenerator[CacheTurn]:
-        try:
-            self.waiting.set()
-            if self._waits:
-                await asyncio.Event().wait()
-            if self._fails and not self._fails_after:
-                raise self._fails
-            yield BYPASS
-            if self._fails:
-                raise self._fails
-        finally:
-            self.unwound = True
+    async def is_clear(self) -> bool:
+        return False
+
+    async def wait(self) -> None:
+        self.waiting.set()
+        if self._waits:
+            await asyncio.Event().wait()
+        if self._fails and not self._fails_after:
+            raise self._fails
+
+    def keep(self, reply: Reply | None, running: Running) -> None:
+        if self._fails:
+            raise self._fails
+
+    def end(self) -> None:
+        self.unwound = True
 
 
 def gateway(*script: Any, turns: Turns | None = None) -> tuple[Gateway, Limits, OpenStreams]:
@@ -181,15 +199,101 @@ async def test_a_turn_that_fails_is_a_refusal_that_holds_nothing(error: Exceptio
     assert b"internals" not in client.body
 
 
-async def test_a_turn_that_fails_after_the_answer_says_nothing_into_it() -> None:
-    ours, limits, streams = gateway(piece(8), LAST, turns=Turns(fails=Unavailable("Away."), fails_after=True))
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_cannot_be_kept_is_given_all_the_same(*, stream: bool) -> None:
+    turns = Turns(fails=ZeroDivisionError("internals"), fails_after=True)
+    good = (piece(8), LAST) if stream else (reply(used(10, 5)),)
+    ours, limits, streams = gateway(*good, turns=turns)
+    client = Client(stream=stream)
+
+    await ours.serve(client)
+
+    assert (client.status, client.is_told_the_end, b"internals" in client.body) == (200, True, False)
+    assert (limits.ends, len(streams), turns.unwound) == ([(15, 30)], 0, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("failure", [None, ProviderBroken("sim", "Cut.")])
+async def test_the_place_within_the_limits_is_free_before_the_client_hears_the_end(
+    *, stream: bool, failure: Exception | None
+) -> None:
+    """Whoever asks one after the other, at one at a time, is never refused."""
+    good = (piece(8), LAST) if stream else (reply(used(10, 5)),)
+    ours, limits, _ = gateway(*((failure,) if failure else good))
+    client = Client(stream=stream)
+    ends_when_told: list[int] = []
+
+    def told(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            ends_when_told.append(len(limits.ends))
+
+    client.on_message = told
+    await ours.serve(client)
+
+    assert ends_when_told == [1]
+
+
+class Dearer:
+    """Whoever is asked for cannot take it: it goes to one who may write more, at a higher price."""
+
+    def __init__(self, book: Any) -> None:
+        self._book = book
+        dear = Price("p2", AT, AT, Rates(input=1_000_000, output=40_000_000))
+        self.other = Candidate("", Model("other", "sim", "echo", 8_000, 700), dear, "sim", "echo", "sim")
+
+    def resolve(self, name: str, endpoint: Endpoint, at: datetime) -> Resolved:
+        return self._book.resolve(name, endpoint, at)
+
+    def plan(self, resolved: Resolved, ask: RouteAsk, bounds: Bounds) -> RoutePlan:
+        asked_for, ceilings = resolved.route, bounds.ceilings_of((self.other,), ask.sizes)
+        trail = (asked_for, Route(name="other", deployments=()))
+        return RoutePlan(ask=ask, trail=trail, candidates=(self.other,), ceilings=ceilings)
+
+
+async def test_what_it_may_use_more_where_it_falls_back_to_is_held_too_and_given_back() -> None:
+    ours, limits, _ = gateway(piece(8), LAST)
     client = Client()
+    ours.replace(routes=(book := Dearer(ours.parts.routes)))
 
-    with pytest.raises(Unavailable):
-        await ours.serve(client)
+    await ours.serve(client)
 
-    assert client.body.endswith(LAST.closing)
-    assert (limits.ends, len(streams)) == ([(15, 30)], 0)
+    ((tokens, nanos),) = limits.further
+    sizes = CHAT.check(client.request_body)
+    dearer, alone = (book.other, *book.resolve("sim/echo", "chat.completions", AT).candidates)
+    assert tokens == sizes.max_output_tokens(dearer.model) - sizes.max_output_tokens(alone.model) > 0
+    assert nanos == dearer.ceiling_nanos(sizes, 1, 0) - alone.ceiling_nanos(sizes, 1, 0)
+    assert sorted(limits.ends) == [(0, 0), (15, ours.end.cost_nanos)]
+
+
+async def test_a_fallback_that_is_beyond_the_limits_is_not_asked() -> None:
+    ours, limits, _ = gateway(piece(8), LAST)
+    ours.replace(routes=Dearer(ours.parts.routes))
+    client, admit = Client(), limits.admit
+
+    async def admit_once(*parts: object) -> Limits:
+        permit = await admit(*parts)
+        limits.refusal = RateLimited(Verdict(allowed=False, retry_after_s=3))
+        return permit
+
+    limits.admit = admit_once  # type: ignore[method-assign]
+    await ours.serve(client)
+
+    assert (client.status, limits.ends, ours.provider.called.is_set()) == (429, [(0, 0)], False)
+
+
+async def test_who_waited_for_another_is_routed_by_the_catalogue_as_it_is_then() -> None:
+    ours, _, _ = gateway(piece(8), LAST, turns=Turns())
+    looked_up: list[str] = []
+    resolve = ours.parts.routes.resolve
+
+    def noted(name: str, endpoint: Endpoint, at: datetime) -> Resolved:
+        looked_up.append(name)
+        return resolve(name, endpoint, at)
+
+    ours.parts.routes.resolve = noted  # type: ignore[method-assign]
+    await ours.serve(Client())
+
+    assert looked_up == ["sim/echo", "sim/echo"]
 
 
 async def ended_from_outside(ours: Gateway, client: Client) -> None:

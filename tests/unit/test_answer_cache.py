@@ -3,21 +3,24 @@
 import asyncio
 from datetime import UTC, datetime
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.dialects.dialect import ClientRequest
 from adapters.single_flight import FlightBounds, SingleFlight
 from api.answer_cache import AnswerCache, CacheTurn
+from api.auth import Caller
 from api.similar_answers import SimilarAnswers
-from commands.answer_request import AnswerRequest
-from domain.ids import AccountId
+from domain.catalog import Model
+from domain.ids import AccountId, UserId
 from domain.response_cache import CachePolicy
 from domain.semantic_cache import SemanticPolicy
 from domain.upstream import Reply, ReplyPiece
-from tests.answering import command
 from tests.caching import (
     InMemoryResponseCache,
     InMemorySemanticIndex,
@@ -33,9 +36,28 @@ PATIENT_S = 20.0
 NEW = {b"cache-control": b"no-cache"}
 
 
-def question(text: str = FRANCE, account: str = "acc_1", **changes: Any) -> AnswerRequest:
+class Asking(msgspec.Struct, frozen=True):
+    """Who asks, and what."""
+
+    caller: Caller
+    request: ClientRequest
+
+
+def question(text: str = FRANCE, account: str = "acc_1", **changes: Any) -> Asking:
     members = members_of(messages=[{"role": "user", "content": text}], **changes.pop("members", {}))
-    return command(account_id=AccountId(account), members=members, **changes)
+    return asking(account, members=members, **changes)
+
+
+def asking(account: str = "acc_1", **changes: Any) -> Asking:
+    asked: dict[str, Any] = {"endpoint": "chat.completions", "model": "fast", "body_bytes": 9, "text_bytes": 9}
+    caller = Caller(AccountId(account), UserId("usr_1"), None, None, "member")
+    return Asking(caller, ClientRequest(**(asked | changes)))
+
+
+def answered_by(model: str = "echo", cost_nanos: int = 7) -> Any:
+    """What runs, once it has ended."""
+    candidate = SimpleNamespace(provider="sim", model=Model(model, "sim", "echo", 8_000, 500))
+    return SimpleNamespace(candidate=candidate, end=SimpleNamespace(cost_nanos=cost_nanos))
 
 
 class Desk:
@@ -56,27 +78,37 @@ class Desk:
         return AnswerCache(self.cache, flights, similar, lambda _: self.policy)
 
     async def ask(
-        self, asking: AnswerRequest, headers: dict[bytes, bytes] | None = None, through: AnswerCache | None = None
+        self, asking: Asking, headers: dict[bytes, bytes] | None = None, through: AnswerCache | None = None
     ) -> tuple[str, bytes, dict[bytes, bytes]]:
         """What the cache says, the answer, and what the client is told."""
-        async with (through or self.answers).turn("fast", self.policy, asking, headers or {}) as turn:
+        turn = self.turn(asking, headers, through)
+        try:
+            if not await turn.is_clear():
+                await turn.wait()
             told = dict(turn.headers)
             return told[b"x-agg-cache"].decode(), await self._answer(turn, asking), told
+        finally:
+            turn.end()
 
-    async def status(self, asking: AnswerRequest, headers: dict[bytes, bytes] | None = None) -> str:
+    def turn(
+        self, asking: Asking, headers: dict[bytes, bytes] | None = None, through: AnswerCache | None = None
+    ) -> CacheTurn:
+        return (through or self.answers).turn("fast", asking.caller, asking.request, headers or {})
+
+    async def status(self, asking: Asking, headers: dict[bytes, bytes] | None = None) -> str:
         return (await self.ask(asking, headers))[0]
 
-    async def _answer(self, turn: CacheTurn, asking: AnswerRequest) -> bytes:
-        kept = turn.applied(asking).kept
-        if kept is not None:
-            return (await kept.complete()).body
+    async def _answer(self, turn: CacheTurn, asking: Asking) -> bytes:
+        if turn.answer is not None:
+            return turn.answer.body
         await asyncio.sleep(0)
         body = b"answer %d" % next(self.numbers)
-        if asking.call.stream:
+        if asking.request.stream:
             turn.pass_by(ReplyPiece(body, closing=b"[DONE]", finish_reason="stop"))
-            await turn.keep(None)
+            turn.keep(None, answered_by())
         else:
-            await turn.keep(Reply(body, "echo", "stop", None, 8))
+            turn.keep(Reply(body, "echo", "stop", None, 8), answered_by())
+        await asyncio.sleep(0)
         return body
 
 
@@ -90,18 +122,21 @@ async def test_a_near_question_gets_the_answer_of_the_other_and_is_told_how_near
     assert 0.95 <= float(told[b"x-agg-cache-similarity"]) <= 1
 
 
-async def test_a_hit_of_a_near_question_is_free_and_has_a_mark_of_its_own() -> None:
+async def test_a_hit_knows_whether_it_is_of_a_near_question_and_who_made_it_at_what_cost() -> None:
     desk = Desk()
     await desk.ask(question())
-    async with desk.answers.turn("fast", SIMILAR, question(FRANCE_AGAIN), {}) as near:
-        similar = near.applied(question(FRANCE_AGAIN)).price
-    async with desk.answers.turn("fast", SIMILAR, question(), {}) as same:
-        exact = same.applied(question()).price
+    answers: list[Any] = []
+    for text in (FRANCE_AGAIN, FRANCE):
+        turn = desk.turn(question(text))
+        if not await turn.is_clear():
+            await turn.wait()
+        answers.append(turn.answer)
+        turn.end()
+    near, same = answers
 
-    assert similar and exact
-    assert (similar.price_id, exact.price_id) == ("semantic_cache_hit", "cache_hit")
-    assert similar.rates == exact.rates
-    assert b"x-agg-cache-similarity" not in dict(same.headers)
+    assert near.similarity >= 0.95
+    assert same.similarity is None
+    assert {(each.provider, each.catalogue_model, each.cost_nanos) for each in answers} == {("sim", "echo", 7)}
 
 
 async def test_a_far_question_is_answered_anew_and_remembered() -> None:
@@ -130,7 +165,7 @@ async def test_whoever_asks_a_near_question_again_needs_no_other_embedding_and_i
         question(FRANCE_AGAIN, members={"temperature": 1}),
     ],
 )
-async def test_another_account_shape_or_option_is_another_question(other: AnswerRequest) -> None:
+async def test_another_account_shape_or_option_is_another_question(other: Asking) -> None:
     desk = Desk()
     await desk.ask(question())
 
@@ -185,37 +220,31 @@ async def test_a_purge_takes_answers_and_questions() -> None:
 
 
 async def test_an_answer_given_to_a_near_question_ends_with_the_time_of_the_first() -> None:
-    desk, kept_for = Desk(), list[int]()
+    desk = Desk()
     await desk.ask(question())
     desk.now = datetime.now(UTC).replace(microsecond=0)
     (answer,) = desk.cache.answers.values()
-    put = desk.cache.put
-
-    async def noted(key: Any, answer: Any, ttl_s: int) -> None:
-        kept_for.append(ttl_s)
-        await put(key, answer, ttl_s)
-
-    desk.cache.put = noted  # type: ignore[method-assign]
+    desk.cache.kept_for.clear()
     for age_s, text in ((20, FRANCE_AGAIN), (60, f"{FRANCE}!")):
         desk.now = datetime.fromtimestamp(answer.stored_at.timestamp() + age_s, UTC)
         assert await desk.status(question(text)) == "hit"
 
-    assert kept_for == [40]
+    assert desk.cache.kept_for == [40]
 
 
 @pytest.mark.parametrize(
-    ("asking", "policy"),
+    ("asked", "policy"),
     [
         (question(), EXACT),
         (question("   "), SIMILAR),
         (question(members={"tools": []}), SIMILAR),
-        (command(endpoint="responses", members=members_of(input=FRANCE)), SIMILAR),
+        (asking(endpoint="responses", members=members_of(input=FRANCE)), SIMILAR),
         (question(drop_params=True), SIMILAR),
     ],
 )
-async def test_only_texts_of_routes_that_want_it_are_embedded(asking: AnswerRequest, policy: CachePolicy) -> None:
+async def test_only_texts_of_routes_that_want_it_are_embedded(asked: Asking, policy: CachePolicy) -> None:
     desk = Desk(policy)
-    await desk.ask(asking)
+    await desk.ask(asked)
 
     assert desk.embedder.asked == []
 
@@ -263,14 +292,17 @@ async def test_nobody_waits_until_the_hit_of_another_has_been_read() -> None:
     await desk.ask(question())
     embed = desk.embedder.embed
 
-    async def slowly(text: str, model: str, asking: AnswerRequest) -> Any:
-        embedding = await embed(text, model, asking)
+    async def slowly(text: str, model: str, caller: Caller) -> Any:
+        embedding = await embed(text, model, caller)
         await going_on.wait()
         return embedding
 
     async def read_slowly() -> None:
-        async with desk.answers.turn("fast", SIMILAR, question(FRANCE_AGAIN), {}):
-            await read.wait()
+        turn = desk.turn(question(FRANCE_AGAIN))
+        if not await turn.is_clear():
+            await turn.wait()
+        await read.wait()
+        turn.end()
 
     desk.embedder.embed = slowly  # type: ignore[method-assign]
     reading = asyncio.create_task(read_slowly())
@@ -292,9 +324,9 @@ async def test_its_own_answer_that_came_while_it_was_embedded_is_no_answer_to_an
     del desk.cache.answers[key]
     embed = desk.embedder.embed
 
-    async def meanwhile(text: str, model: str, asking: AnswerRequest) -> Any:
+    async def meanwhile(text: str, model: str, caller: Caller) -> Any:
         desk.cache.answers[key] = answer
-        return await embed(text, model, asking)
+        return await embed(text, model, caller)
 
     desk.embedder.embed = meanwhile  # type: ignore[method-assign]
     status, _, told = await desk.ask(question())
@@ -306,8 +338,8 @@ async def test_who_leaves_while_waiting_for_an_embedding_lets_the_next_one_go_on
     desk, never = Desk(), asyncio.Event()
     embed = desk.embedder.embed
 
-    async def hang(text: str, model: str, asking: AnswerRequest) -> Any:
-        await embed(text, model, asking)
+    async def hang(text: str, model: str, caller: Caller) -> Any:
+        await embed(text, model, caller)
         await never.wait()
 
     desk.embedder.embed = hang  # type: ignore[method-assign]
@@ -336,7 +368,7 @@ async def test_an_answer_is_only_ever_given_to_a_question_that_is_near_to_its_ow
 
 async def _similarity(desk: Desk, one: str, other: str) -> float:
     index = InMemorySemanticIndex()
-    first, second = [await LetterEmbedder().embed(text, "embed", question()) for text in (one, other)]
+    first, second = [await LetterEmbedder().embed(text, "embed", question().caller) for text in (one, other)]
     assert first and second
     place: Any = None
     await index.add(place, first.vector, "one", 60)

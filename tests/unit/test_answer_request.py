@@ -22,7 +22,7 @@ from domain.errors import (
 )
 from domain.pricing import Tokens, ceiling_nanos, cost_nanos
 from domain.request import UNPRICED, RequestAdmitted, RequestCompleted, RequestEnd, RequestFailed
-from domain.upstream import ReplyPiece
+from domain.upstream import ReplyPiece, Usage
 from tests.answering import MESSAGES, RATES, RESERVED, UNPRICED_NANOS, House, Upstream, command, piece, reply, used
 
 
@@ -196,6 +196,39 @@ async def test_an_admission_whose_outcome_is_unknown_sends_nothing_upstream_and_
     assert isinstance(end, RequestFailed)
     assert (end.cost_nanos, end.evidence, end.error_kind) == (0, "none", "not_started")
     assert (provider.asked, house.reserved) == (0, 0)
+
+
+async def test_an_admission_that_cannot_be_written_leaves_nothing() -> None:
+    house = House(Upstream())
+
+    with pytest.raises(TypeError):
+        await house.admit(input_estimate=cast(int, "many"))
+    await house.settles()
+
+    assert (house.requests.events, house.reserved) == ([], 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_end_that_cannot_be_written_keeps_no_reservation(*, stream: bool) -> None:
+    usage = Usage(msgspec.Raw(b"{}"), cast(Tokens, "nonsense"))
+    house = House(Upstream(piece(9, usage) if stream else reply(usage)))
+
+    with pytest.raises(AttributeError):
+        await (house.stream() if stream else house.complete())
+
+    assert house.reserved == 0
+
+
+async def test_a_request_that_is_given_up_without_words_keeps_no_reservation() -> None:
+    usage = Usage(msgspec.Raw(b"{}"), cast(Tokens, "nonsense"))
+    house = House(Upstream(piece(9, usage), piece(9)))
+    running = await house.admit(stream=True)
+
+    with pytest.raises(AttributeError):
+        async with aclosing(house.handler.stream(running)) as pieces:
+            await anext(pieces)
+
+    assert house.reserved == 0
 
 
 async def test_an_admission_that_is_turned_away_leaves_nothing() -> None:

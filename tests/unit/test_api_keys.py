@@ -1,6 +1,10 @@
 """What an API key looks like, and what its checksum finds."""
 
+import hmac
 import random
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.api_keys import ALPHABET, HmacApiKeys, checksum, has_shape, is_mistyped
 
@@ -35,3 +39,15 @@ def test_a_key_tells_nothing_when_printed() -> None:
 
 def test_another_pepper_makes_another_hash() -> None:
     assert HmacApiKeys(b"other").digest(b"secret") != KEYS.digest(b"secret")
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_a_key_is_known_by_its_hmac_under_the_pepper(pepper: bytes, secret: bytes) -> None:
+    """What is stored was made so, and is found for ever."""
+    assert HmacApiKeys(pepper).digest(secret) == hmac.digest(pepper, secret, "sha256")
+
+
+def test_a_hash_does_not_depend_on_those_made_before() -> None:
+    assert [KEYS.digest(secret) for secret in (b"one", b"other", b"one")] == [
+        hmac.digest(b"pepper", secret, "sha256") for secret in (b"one", b"other", b"one")
+    ]

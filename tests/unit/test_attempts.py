@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.breakers import Permit
 from domain.errors import (
     AggregatorError,
     CreditExhausted,
@@ -26,7 +27,18 @@ from domain.retry_budget import RetryBudget, RetryPolicy
 from domain.routing import Choice
 from domain.upstream import ReplyPiece
 from tests.answering import RATES, piece, used
-from tests.failing_over import CREDIT_NANOS, GOOD, GOOD_STREAM, HANG, INPUT_BOUND, OUTPUT, Line, RouteHouse, Script
+from tests.failing_over import (
+    CREDIT_NANOS,
+    GOOD,
+    GOOD_STREAM,
+    HANG,
+    INPUT_BOUND,
+    OUTPUT,
+    CountedBreakers,
+    Line,
+    RouteHouse,
+    Script,
+)
 from tests.routing import BROKEN, DOWN, TIMEOUT, TOO_LONG, UNREACHABLE, UNSAFE, refused
 
 BOTH = pytest.mark.parametrize("stream", [False, True])
@@ -178,6 +190,24 @@ async def test_a_stream_that_delivered_something_is_nobody_elses_to_answer() -> 
     assert (error, len(pieces), house.attempts, house.lines["b"].calls) == (BROKEN, 2, [], [])
     assert (end.cost_nanos, end.evidence, end.deployment) == (20 + 3 * 4, "estimated", "a")
     assert house.breakers.told == [("a", BROKEN)]
+
+
+@BOTH
+async def test_a_call_for_which_no_time_is_left_when_it_is_permitted_is_not_made(stream: bool) -> None:
+    class Late(CountedBreakers):
+        async def admit(self, deployment: str) -> Permit | None:
+            house.now_s = 600.0
+            return await super().admit(deployment)
+
+    house = RouteHouse(Line("a"), Line("b"), total_timeout_s=600.0)
+    house.breakers = house.failover.breakers = Late()
+
+    running, _, error = await house.answer(stream=stream)
+
+    end = house.check_books()
+    assert isinstance(error, Unavailable)
+    assert (end.evidence, end.cost_nanos, end.attempts, running.forbids_repeat(error)) == ("none", 0, 0, False)
+    assert (house.lines["a"].calls, house.lines["b"].calls, house.breakers.left) == ([], [], ["a"])
 
 
 async def test_a_stream_that_goes_on_beyond_the_routes_time_is_cut_and_charged() -> None:

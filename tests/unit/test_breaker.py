@@ -1,6 +1,6 @@
 """A deployment that fails is left alone, tried by one, and used again."""
 
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from hypothesis import assume, given
@@ -18,14 +18,13 @@ from domain.breaker import (
     Reason,
     Throttle,
     after,
-    check_policy,
     decide,
     merged,
     phase_at,
     told_by,
     told_by_probe,
 )
-from domain.errors import AggregatorError, InvalidInput, Unavailable
+from domain.errors import AggregatorError, Unavailable
 from tests.routing import BROKEN, DOWN, TIMEOUT, TOO_LONG, UNPAYABLE, UNREACHABLE, UNSAFE, every_error, refused
 
 POLICY = BreakerPolicy(
@@ -204,18 +203,17 @@ def test_every_error_tells_something_that_has_a_next_state() -> None:
             after(Breaker(), said, POLICY, START)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        *({"window_ms": 0}, {"minimum_calls": 0}, {"error_percent": 101}, {"slow_ms": 0}, {"open_ms": 200_000}),
-        *({"longest_open_ms": 10**7}, {"probe_ms": 0}, {"slow_percent": 0}),
-    ],
-)
-def test_a_policy_that_cannot_work_is_refused_by_name(fields: dict[str, Any]) -> None:
-    check_policy(BreakerPolicy())
-    with pytest.raises(InvalidInput) as refusal:
-        check_policy(BreakerPolicy(**fields))
-    assert refusal.value.field == f"breaker.{next(iter(fields))}"
+@given(STATES, INPUTS, TIMES)
+def test_what_decides_nothing_leaves_the_very_same_breaker(breaker: Breaker, said: BreakerInput, now_ms: int) -> None:
+    is_decided = bool(decide(breaker, said, POLICY, now_ms))
+
+    assert (after(breaker, said, POLICY, now_ms) is not breaker) == is_decided
+
+
+@given(STATES, TIMES)
+def test_what_is_free_is_closed_at_any_time(breaker: Breaker, now_ms: int) -> None:
+    assert not breaker.is_free or phase_at(breaker, now_ms) == "closed"
+    assert breaker.is_free or breaker.opened or breaker.throttled_until_ms
 
 
 # Competitors' bugs, by what went wrong.

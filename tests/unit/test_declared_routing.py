@@ -40,6 +40,7 @@ attempt_timeout_s = 30
 
 [routes.cache]
 ttl_s = 60
+hit_percent = 10
 scope = "shared"
 semantic = { embedding_model = "text-embedding-3-small", threshold = 0.9 }
 
@@ -74,7 +75,7 @@ def test_deployments_routes_and_limits_stand_beside_models(path: Path) -> None:
     ((fast, cache),) = [(each.route, each.cache) for each in declared.routes]
     assert (fast.deployments, fast.total_timeout_s, fast.attempts_max) == (("gpt-eu",), 60.0, 3)
     assert cache is not None and cache.semantic is not None
-    assert (cache.ttl_s, cache.scope, cache.semantic.threshold) == (60, "shared", 0.9)
+    assert (cache.ttl_s, cache.scope, cache.semantic.threshold, cache.hit_percent) == (60, "shared", 0.9, 10)
     (limits,) = declared.limits
     assert (limits.name, limits.requests_per_minute, limits.spend_per_day_nanos) == ("key:*", 60, 1_500_000_000)
     assert len(read_catalog(path, NOW)) == 1
@@ -99,6 +100,12 @@ def test_nothing_is_declared_by_no_file_and_by_one_of_models_alone(path: Path) -
     ("change", "complaint"),
     [
         (("ttl_s = 60", "ttl_s = 0"), "routes[0] (fast).cache: ttl_s is between"),
+        (
+            ("hit_percent = 10", "hit_percent = 120"),
+            "routes[0] (fast).cache: hit_percent is 120; give 0 (hits are free)",
+        ),
+        (("hit_percent = 10", "hit_percent = -1"), "routes[0] (fast).cache: hit_percent is -1; give 0"),
+        (("hit_percent = 10", "hit_percent = 0.5"), "routes[0] (fast).cache.hit_percent: Expected `int`, got `float`"),
         (("ttl_s", "ttl"), "routes[0] (fast).cache: Object contains unknown field `ttl`; take it out"),
         (("threshold", "thresh"), "routes[0] (fast).cache.semantic: Object"),
         (("threshold = 0.9", "threshold = 1.5"), "routes[0] (fast).cache.semantic: threshold is above 0 and at most 1"),

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.request import RequestAdmitted, RequestFailed, abandoned
+from domain.request import RequestAdmitted, RequestCached, RequestFailed, abandoned
 from projections import balances, catalogue, directory, ledger_entries, logins, requests, usage
 from projections.balances import BALANCES
 from projections.catalogue import CATALOGUE
@@ -29,7 +29,7 @@ from tests.histories import (
     request_message,
     request_messages,
 )
-from tests.money import attempted, completed
+from tests.money import attempted, cached, completed
 from tests.unit.test_intake import some_requests
 
 EVENTS: list[Event] = events_of(USAGE, request_messages(600))
@@ -80,6 +80,7 @@ def test_usage_counts_each_end_once_with_its_tokens_and_cost() -> None:
     counted = [counts for hour in usage.fold(EVENTS).values() for counts in hour.values()]
     totals = dict(zip(COUNTERS, map(sum, zip(*counted, strict=True)), strict=True))
 
+    assert any(isinstance(end, RequestCached) for end in ends)
     assert totals["requests"] == len(ends)
     assert totals["failed"] == sum(isinstance(end, RequestFailed) for end in ends)
     assert totals["output"] == sum(end.tokens.output for end in ends)
@@ -122,6 +123,27 @@ def test_attempts_are_rows_of_their_own_and_void_once_the_request_has_ended() ->
     assert (ended["attempts"], ended["deployment"], ended["route"], ended["choice"]) == (2, "d2", None, None)
     assert usage.fold([event for event in events if event.fact is not first])
     assert len(events_of(USAGE, [request_message(3, [money.admitted("r"), first, end, late])])) == 2
+
+
+def test_an_answer_from_the_cache_is_one_whole_row() -> None:
+    hit = msgspec.structs.replace(cached("r", 5, "l1"), route="fast", similarity=0.97, upstream_model="m-1")
+    rows = requests.fold(events_of(REQUESTS, [request_message(4, [hit])]))
+    row = dict(zip((*ADMISSION, *END), rows.admitted["r"], strict=True))
+
+    assert not rows.ended
+    assert (row["status"], row["route"], row["choice"], row["attempts"]) == ("completed", "fast", None, 0)
+    assert row["admitted_at"] == row["ended_at"] == hit.at
+    assert row["admitted_position"] == row["ended_position"] == 4
+    assert (row["reserved_nanos"], row["cost_nanos"], row["saved_nanos"], row["similarity"]) == (5, 5, 90, 0.97)
+    assert (row["lease_id"], row["finish_reason"], row["served_model"]) == ("l1", "stop", "m-1")
+
+
+def test_an_answer_from_the_cache_is_used_and_has_not_failed() -> None:
+    (counters,) = usage.fold(events_of(USAGE, [request_message(4, [cached("r", 5), cached("s")])])).values()
+    (counts,) = counters.values()
+    counted = dict(zip(COUNTERS, counts, strict=True))
+
+    assert (counted["requests"], counted["failed"], counted["cost_nanos"], counted["input"]) == (2, 0, 5, 0)
 
 
 async def test_a_balance_is_what_the_last_ledger_event_says() -> None:

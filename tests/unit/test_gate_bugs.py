@@ -1,8 +1,8 @@
 """Competitors' bugs between a client and a provider, by what went wrong."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,11 +18,12 @@ from api.connections import Connections
 from api.open_streams import OpenStreams
 from api.providers import VENDORS, Account
 from api.settings import load_settings
+from commands.running import Running
 from domain.deployment import Deployment
 from domain.errors import CreditExhausted, ProviderBroken, RateLimited
 from domain.limits import Rule, State, Verdict
 from domain.request import RequestAdmitted, RequestCompleted, RequestEnd
-from domain.upstream import Endpoint, ReplyPiece
+from domain.upstream import Endpoint, Reply, ReplyPiece
 from tests.ai_route import ROUTES, Client, Gateway, Scripted
 from tests.answering import piece, reply, used
 
@@ -42,6 +43,7 @@ class Limits:
     """Counts what is held."""
 
     headers: Sequence[tuple[bytes, bytes]] = ()
+    unpriced_nanos = 0
 
     def __init__(self, refusal: Exception | None = None) -> None:
         self.refusal = refusal
@@ -55,7 +57,7 @@ class Limits:
         self.held += 1
         return self
 
-    async def end(self, tokens: int, nanos: int) -> None:
+    def ended(self, tokens: int, nanos: int) -> None:
         self.held -= 1
 
 
@@ -66,14 +68,10 @@ class Turns:
         self._turn = turn
         self._fails = fails
 
-    def policy_of(self, _: str) -> object:
-        return object()
-
-    @asynccontextmanager
-    async def turn(self, *_: object) -> AsyncGenerator[CacheTurn]:
+    def turn(self, *_: object) -> CacheTurn:
         if self._fails:
             raise self._fails
-        yield self._turn
+        return self._turn
 
 
 def raising(*_: object) -> Any:
@@ -148,15 +146,15 @@ class _BadTape(CacheTurn):
     def pass_by(self, piece: ReplyPiece) -> None:
         raise Boom
 
-    async def keep(self, reply: Any) -> None:
+    def keep(self, reply: Reply | None, running: Running) -> None:
         raise Boom
 
 
 CRASHES: dict[str, Callable[[Gateway], Any]] = {
     "authentication": lambda ours: ours.replace(authenticator=SimpleNamespace(admit=failing)),
-    "routing": lambda ours: ours.replace(routes=SimpleNamespace(plan=raising)),
+    "routing": lambda ours: setattr(ours.parts.routes, "plan", raising),
     "limits": lambda ours: ours.replace(limits=Limits(Boom())),
-    "cache policy": lambda ours: ours.replace(cache=SimpleNamespace(policy_of=raising)),
+    "names": lambda ours: ours.replace(routes=SimpleNamespace(resolve=raising)),
     "cache": lambda ours: ours.replace(cache=Turns(fails=Boom())),
     "cache tape": lambda ours: ours.replace(cache=Turns(_BadTape())),
     "translation": lambda ours: setattr(ours.provider, "prepare", raising),
@@ -190,7 +188,7 @@ async def test_bug_a_crash_left_its_reservation_behind_and_the_next_request_was_
 
 
 class _FullCache(CacheTurn):
-    async def keep(self, reply: Any) -> None:
+    def keep(self, reply: Reply | None, running: Running) -> None:
         raise Boom
 
 

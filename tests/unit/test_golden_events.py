@@ -13,6 +13,7 @@ from domain.ids import CommandId, LeaseId
 from domain.ledger import LEDGER, CreditLeased, Lease, Ledger, lease
 from domain.ports import Append
 from domain.request import abandoned
+from domain.response_cache import CachePolicy
 from tests.golden import ACC, AT, EVT_MESSAGE, GOLDEN, LATER, LEA, LEAN, OF_LEDGER, REQ_MESSAGE
 
 
@@ -61,6 +62,15 @@ def test_a_member_that_this_release_does_not_know_is_passed_over(fact: Any, raw:
 def test_a_tag_that_this_release_does_not_know_is_said_so() -> None:
     with pytest.raises(UnknownFact, match="of_tomorrow"):
         decode_fact(msgspec.structs.replace(envelope_of(GOLDEN[0][1]), type="account.of_tomorrow.v1"))
+
+
+def test_a_route_that_was_cached_before_hits_had_a_price_gives_them_for_nothing() -> None:
+    raw = (
+        b'{"type":"catalog.route_set.v1","at":"2026-01-02T03:04:05Z","route":{"name":"r","deployments":["d"]},'
+        b'"cache":{"ttl_s":60,"scope":"account","max_bytes":1048576,"semantic":null}}'
+    )
+
+    assert decode_fact(envelope_of(raw)).cache == CachePolicy(ttl_s=60, hit_percent=0)
 
 
 def test_a_message_of_evt_is_one_event_that_carries_the_state_after_it() -> None:

@@ -7,11 +7,23 @@ from typing import Any
 
 import pytest
 
+from domain.breakers import Permit
 from domain.pricing import Tokens, ceiling_nanos
 from domain.request import RequestCompleted, RequestFailed
 from domain.upstream import ProviderCall, ReplyPiece
 from tests.answering import RATES, piece, used
-from tests.failing_over import GOOD, HANG, INPUT_BOUND, OUTPUT, Gate, Line, LineCall, RouteHouse, Scripted
+from tests.failing_over import (
+    GOOD,
+    HANG,
+    INPUT_BOUND,
+    OUTPUT,
+    CountedBreakers,
+    Gate,
+    Line,
+    LineCall,
+    RouteHouse,
+    Scripted,
+)
 from tests.hedging import NO_BUDGET, TURNS, BreaksWhenCancelled, HedgeHouse, gated, good, turn
 from tests.routing import BROKEN, DOWN, refused
 
@@ -37,14 +49,60 @@ async def test_a_second_call_answers_for_one_that_gives_nothing(stream: bool) ->
 
 
 @BOTH
-async def test_who_loses_is_neither_sick_nor_slow(stream: bool) -> None:
-    house = HedgeHouse(Line("a", HANG), Line("b"))
+async def test_who_is_outrun_is_not_sick_but_as_slow_as_it_was_waited_for(stream: bool) -> None:
+    house = HedgeHouse(Line("a", HANG), Line("b"), is_due=False)
+    _, task = await house.begin(stream=stream)
 
-    await house.answer(stream=stream)
+    house.now_s = 2.0
+    house.due.set()
+    await task
 
     assert (house.breakers.told, house.breakers.left) == ([("b", None)], ["a"])
-    assert house.views.latency_ms("a", stream=stream) is None
-    assert house.views.latency_ms("b", stream=stream) is not None
+    assert house.views.latency_ms("a", stream=stream) == 2_000
+    assert house.views.latency_ms("b", stream=stream) == 0
+
+
+@BOTH
+async def test_company_that_was_not_needed_is_not_known_to_be_slow_or_fast(stream: bool) -> None:
+    line, gate = gated(stream, "a")
+    house = HedgeHouse(line, Line("b", HANG))
+    _, task = await house.begin(stream=stream)
+
+    house.now_s = 0.001
+    gate.give(good(stream))
+    await task
+
+    assert house.breakers.left == ["b"]
+    assert house.views.latency_ms("b", stream=stream) is None
+
+
+async def test_a_client_that_leaves_says_nothing_about_how_slow_anybody_is() -> None:
+    house = HedgeHouse(Line("a", HANG), Line("b", HANG))
+    _, task = await house.begin(stream=False)
+
+    house.now_s = 60.0
+    await house.leave(task)
+
+    assert [house.views.latency_ms(name, stream=False) for name in "ab"] == [None, None]
+
+
+async def test_company_for_which_the_time_was_over_before_it_was_permitted_is_not_asked() -> None:
+    class Late(CountedBreakers):
+        async def admit(self, deployment: str) -> Permit | None:
+            if deployment == "b":
+                house.now_s = 9.6
+            return await super().admit(deployment)
+
+    line, gate = gated(False, "a")
+    house = HedgeHouse(line, Line("b"), total_timeout_s=10.0, attempt_timeout_s=10.0)
+    house.breakers = house.failover.breakers = Late()
+    _, task = await house.begin(stream=False)
+
+    gate.give(GOOD)
+
+    assert await task is None
+    end = await house.closed()
+    assert (house.lines["b"].calls, house.breakers.left, house.drawn, end.hedged) == ([], ["b"], 0.0, False)
 
 
 @BOTH

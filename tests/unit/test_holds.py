@@ -51,7 +51,7 @@ async def test_what_is_held_is_given_back_as_what_was_used() -> None:
     held = await time.held(demand("r1", 30), *BOTH)
     assert await time.left() == [1, 70]
 
-    await held.end(12, 0)
+    held.ended(12, 0)
 
     assert await time.left() == [2, 88]
 
@@ -72,7 +72,6 @@ async def test_giving_back_without_waiting_is_the_same_a_moment_later() -> None:
     held = await time.held(demand("r1", 30), *BOTH)
 
     held.ended(5, 0)
-    await time.holds.aclose()
 
     assert await time.left() == [2, 95]
 
@@ -82,7 +81,6 @@ async def test_tokens_that_nobody_knows_stay_at_what_was_reserved() -> None:
     held = await time.held(demand("r1", 30), *BOTH)
 
     held.ended(None, 0)
-    await time.holds.aclose()
 
     assert await time.left() == [2, 70]
 
@@ -91,10 +89,9 @@ async def test_only_the_first_end_counts() -> None:
     time = Time()
     held = await time.held(demand("r1", 30), *BOTH)
 
-    await held.end(5, 0)
-    await held.end(50, 0)
+    held.ended(5, 0)
+    held.ended(50, 0)
     held.ended(70, 0)
-    await time.holds.aclose()
 
     assert time.limiter.finished == [("r1", 5, 0)]
 
@@ -122,7 +119,7 @@ async def test_what_has_ended_is_not_put_off_any_more() -> None:
     held = await time.held(demand("r1", 30), *BOTH)
     await time.pass_by(10)
 
-    await held.end(30, 0)
+    held.ended(30, 0)
     await time.pass_by(10)
 
     assert await time.left() == [2, 70]
@@ -156,7 +153,6 @@ async def test_who_is_cancelled_while_it_asks_holds_nothing() -> None:
     asking.cancel()
     await asyncio.wait({asking})
     time.limiter.silent = False
-    await time.holds.aclose()
 
     assert asking.cancelled()
     assert await time.left() == [2, 100]
@@ -182,7 +178,7 @@ async def test_there_is_an_end_to_what_is_held(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(Busy):
         await time.holds.take((SLOTS,), demand("r2"))
-    await held.end(0, 0)
+    held.ended(0, 0)
 
     await time.held(demand("r3"), SLOTS)
 
@@ -200,7 +196,7 @@ async def test_a_hold_that_ended_is_gone_at_once() -> None:
         held = await time.holds.take(rules, demand("r1"))
         await time.pass_by(5)
         assert isinstance(held, Hold)
-        await held.end(0, 0)
+        held.ended(0, 0)
         del held, rules
         assert gone() is None
     finally:

@@ -3,29 +3,39 @@
 from itertools import pairwise
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.synthetic import envelope, request_events
 from domain.ids import bucket_of
 from domain.ports import LogMessage
-from domain.request import RequestAdmitted, RequestAttempted, RequestEnded, RequestEvent, abandoned
+from domain.request import (
+    RequestAdmitted,
+    RequestAttempted,
+    RequestCached,
+    RequestEnded,
+    RequestEvent,
+    abandoned,
+)
 from projections.intake import Batch, Intake, Known
 from projections.projection import Claim
 from projections.usage import USAGE
 from tests.histories import NOON, request_message, request_messages
+from tests.money import admitted as admitted_of
+from tests.money import cached, completed
 
 WHOLE = Claim("usage", "REQ", 0, 256, "w")
 
 
 def some_requests(count: int) -> list[tuple[RequestAdmitted, RequestEnded]]:
-    """Each with its end."""
+    """Each with its end, which came after it."""
     admitted: dict[str, RequestAdmitted] = {}
     pairs: list[tuple[RequestAdmitted, RequestEnded]] = []
-    for event in request_events(count * 4, accounts=20):
+    for event in request_events(count * 5, accounts=20):
         if isinstance(event, RequestAdmitted):
             admitted[event.request_id] = event
-        elif not isinstance(event, RequestAttempted):
+        elif not isinstance(event, RequestAttempted | RequestCached):
             pairs.append((admitted[event.request_id], event))
     return pairs[:count]
 
@@ -71,6 +81,31 @@ def test_only_the_first_end_of_a_request_counts() -> None:
     )
 
     assert facts(batch) == [admitted, given_up]
+    assert (batch.opened, batch.closed) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("events", "counted"),
+    [
+        ([cached("r")], [0]),
+        ([cached("r"), completed("r", 5)], [0]),
+        ([admitted_of("r"), cached("r")], [0]),
+        ([admitted_of("r"), cached("r"), completed("r", 5)], [0, 2]),
+    ],
+)
+def test_an_answer_from_the_cache_is_a_whole_request_and_void_where_one_is_open(
+    events: list[RequestEvent], counted: list[int]
+) -> None:
+    at_once = read(request_message(1, events))
+    intake = Intake(USAGE, WHOLE, Known(), {})
+    parts = [intake.read([request_message(number, [fact], first=number)]) for number, fact in enumerate(events, 1)]
+
+    assert facts(at_once) == [fact for part in parts for fact in facts(part)] == [events[index] for index in counted]
+
+
+def test_an_answer_from_the_cache_leaves_nothing_open() -> None:
+    batch = read(request_message(1, [cached("r")]))
+
     assert (batch.opened, batch.closed) == ({}, [])
 
 

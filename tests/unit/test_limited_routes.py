@@ -86,7 +86,7 @@ async def test_what_this_worker_knows_to_be_full_is_refused_before_anything_is_r
     recorded = len(house.requests.events)
 
     with pytest.raises(DeploymentsFull) as refusal:
-        house.book.plan("fast", house.ask())
+        house.plan()
 
     assert refusal.value.verdict.retry_after_s == 61
     assert len(house.requests.events) == recorded
@@ -97,7 +97,7 @@ async def test_a_route_whose_deployments_are_known_to_be_full_falls_back() -> No
     house.limit("a", Limits(concurrent=1))
     house.views.began("a")
 
-    plan = house.book.plan("fast", house.ask())
+    plan = house.plan()
 
     assert [each.name for each in plan.trail] == ["fast", "m-b"]
     assert plan.full is not None
@@ -191,7 +191,7 @@ async def test_of_two_that_run_side_by_side_each_is_held_and_given_back() -> Non
 async def test_leave_that_is_not_used_gives_its_place_back() -> None:
     house = LimitedHouse(Line("a"))
     house.limit("a", Limits(concurrent=1))
-    plan = house.book.plan("fast", house.ask())
+    plan = house.plan()
     calls = CallsUnderWay(house.failover, command(route=plan), plan.full)
 
     leave = await calls.leave(plan.candidates[0])

@@ -22,7 +22,7 @@ from domain.ledger import LEDGER, CreditLeased, ModelUsage, UsageCharged, charge
 from domain.ports import LogMessage
 from domain.request import RequestAdmitted, RequestEvent, abandoned
 from domain.request_check import CHARGED_WITHIN, RequestCheck
-from tests.money import ACCOUNT, AT, admitted, attempted, batch, completed, give_credit
+from tests.money import ACCOUNT, AT, admitted, attempted, batch, cached, completed, give_credit
 
 Corrupt = Callable[[dict[str, Any]], object]
 REQUESTS: tuple[Sequence[RequestEvent], ...] = (
@@ -213,6 +213,9 @@ async def test_a_message_that_a_retry_wrote_again_is_harmless() -> None:
         ([(1, [completed("r1", 0)])], [("end_without_admission", "REQ:1")]),
         ([(1, [completed("r1", 0)]), (2, [admitted("r1")])], [("end_without_admission", "REQ:1")]),
         ([(1, [admitted("r1"), completed("r1", 0), admitted("r1")])], [("admitted_twice", "REQ:1")]),
+        ([(1, [admitted("r1")]), (2, [cached("r1")])], [("admitted_twice", "REQ:2")]),
+        ([(1, [cached("r1")]), (2, [admitted("r1")])], [("admitted_twice", "REQ:2")]),
+        ([(1, [cached("r1"), cached("r1")])], [("admitted_twice", "REQ:1")]),
     ],
 )
 def test_what_writers_cannot_have_written_is_found(
@@ -251,6 +254,28 @@ def test_a_second_end_is_void_and_no_mistake() -> None:
     found, check = verify([], request_log([[first], [abandoned(first, AT)], [completed("r1", 0)]]))
 
     assert ([code for code, _ in found], check.void_ends, check.ended) == ([], 1, 1)
+
+
+def test_an_answer_from_the_cache_is_admission_and_end_and_a_second_end_is_void() -> None:
+    found, check = verify([], request_log([[cached("r1")], [completed("r1", 0)], [abandoned(admitted("r1"), AT)]]))
+
+    assert (found, check.admitted, check.ended, check.open_requests) == ([], 1, 1, 0)
+    assert check.void_ends == 1
+
+
+async def test_an_answer_from_the_cache_is_part_of_its_charge() -> None:
+    requests = request_log([*REQUESTS[:2], [cached("hit", 7)]])
+
+    assert verify(await ledger_log(), requests)[0] == []
+    assert verify(await ledger_log(), request_log([*REQUESTS[:2], [cached("hit", 8)]]))[0] == [
+        ("charge_differs", "EVT:4")
+    ]
+
+
+def test_an_answer_from_the_cache_is_no_end_of_what_was_admitted_before() -> None:
+    _, check = verify([], request_log([[admitted("r1")], [cached("r1", 7)]]))
+
+    assert (check.open_requests, check.ended, check.waiting.count) == (1, 0, 0)
 
 
 def test_unreadable_requests_are_found_and_reading_goes_on() -> None:

@@ -2,21 +2,24 @@
 
 from datetime import UTC, datetime
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 
-from api.cli.log_access import FIRST_WINDOW, LARGEST_WINDOW, read_position, windows_back
+from adapters.jetstream_reads import StoredMessage
+from api.cli.log_access import FIRST_WINDOW, LARGEST_WINDOW, LogAccess, read_position, windows_back
 from api.cli.log_lines import amount_of, line_of, words_of
 from api.cli.log_tail import Wanted
-from api.cli.trace_report import _as_text, _standing
-from api.cli.trace_search import Step, Trace
-from domain.ids import LeaseId
+from api.cli.trace_report import _as_data, _as_text, _standing
+from api.cli.trace_search import Step, Trace, TraceSearch
+from domain.ids import KeyId, LeaseId, RequestId
 from domain.ledger import CreditLeased, ModelUsage, UsageCharged
 from domain.pricing import Tokens
 from domain.request import RequestFailed, abandoned
 from domain.session import SessionOpened
-from tests.money import ACCOUNT, AT, admitted, attempted, batch, completed
+from tests.money import ACCOUNT, AT, admitted, attempted, batch, cached, completed
 
 LEASED = CreditLeased(
     account_id=ACCOUNT, at=AT, lease_id=LeaseId("l0"), worker="api-1", amount_nanos=500_000_000, expires_at=AT
@@ -126,6 +129,41 @@ def test_a_trace_tells_of_calls_side_by_side_and_what_the_one_given_up_may_cost(
 
     assert "the provider may bill 0.000000004 USD, nobody is charged" in text
     assert "attempt 2 at d2: m at sim; two calls ran side by side" in text
+
+
+def test_an_answer_from_the_cache_is_one_step_under_no_lease() -> None:
+    hit = step(msgspec.structs.replace(cached("r1"), route="fast", similarity=0.97, duration_ms=3))
+    text = _as_text(Trace(admitted=hit, ended=hit, found_by="reading"))
+
+    assert "completed, answered from the cache: it costs nothing, so nothing is charged" in text
+    assert text.count("request.cached.v1") == 1 and "was not found" not in text
+    assert (
+        "answered from the cache, as m at sim did before; to a question that is 0.9700 alike; of route fast; saves "
+        "0.00000009 USD; took 3 ms"
+    ) in text
+
+
+def test_a_trace_of_an_answer_from_the_cache_says_its_charge_and_who_asked() -> None:
+    hit = step(msgspec.structs.replace(cached("r1", 5, "l1"), key_id=KeyId("k1")))
+    trace = Trace(admitted=hit, ended=hit, found_by="reading")
+    data = _as_data(trace)
+
+    assert _standing(trace) == "completed, answered from the cache, not charged yet: it costs 0.000000005 USD"
+    assert "lease l1 was not found" in _as_text(trace)
+    assert (data["status"], [each["actor"] for each in data["steps"]]) == ("completed", ["key:k1"])
+
+
+def test_an_answer_from_the_cache_is_found_as_admission_and_end_and_later_ends_are_void() -> None:
+    nowhere = cast(LogAccess, SimpleNamespace(nats=None, database=None))
+    search = TraceSearch(nowhere, RequestId("r1"), scan=True, advance=print)
+    events = batch("/workers/w", 1, cached("other"), cached("r1"), completed("r1", 5))
+    for sequence, envelopes in enumerate([events, events], 1):
+        search._take(StoredMessage(sequence, "req.0", msgspec.json.encode(envelopes), AT))
+
+    trace = search.trace
+    assert trace.admitted is not None and trace.admitted is trace.ended
+    assert [each.envelope.type for each in trace.steps] == ["request.cached.v1", "request.completed.v1"]
+    assert trace.void == [trace.steps[1]]
 
 
 def test_the_tail_is_filtered_by_stream_account_and_type() -> None:

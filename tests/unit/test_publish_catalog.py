@@ -131,7 +131,7 @@ def test_the_read_model_holds_each_column_that_it_names() -> None:
     rows = catalogue.fold([cast(Event, SimpleNamespace(fact=fact)) for fact in (listed, newest)])
 
     model = dict(zip(catalogue._MODEL, rows.models["gpt-6.1-sol"], strict=True))
-    price = dict(zip((*catalogue._PRICED, "model"), rows.prices[0], strict=True))
+    price = dict(zip(catalogue._PRICE, rows.prices[0], strict=True))
 
     assert (model["kind"], model["capabilities"]) == ("chat", list(listed.capabilities))
     assert (price["rates"], price["batch"], price["model"]) == (newest.rates, newest.batch, "gpt-6.1-sol")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import msgspec
@@ -9,29 +10,32 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from adapters.cache_guard import FAILURES_TO_OPEN
+from api.auth import Caller
 from api.question_embedding import MOST_AT_ONCE, QuestionEmbedding
 from api.rate_limits import RateLimits
 from api.similar_answers import Embedding
 from api.telemetry import RequestTelemetry
 from commands.holds import Holds
-from commands.route_plan import Candidate, RouteAsk, RoutePlan
+from commands.route_plan import Bounds, Candidate, Resolved, RouteAsk, RoutePlan
 from commands.store import EventStore
 from domain.catalog import Model
 from domain.declared_limits import LimitsSet
+from domain.deployment import Route
 from domain.errors import ModelNotFound, ProviderRefused, ProviderUnreachable, Unavailable
-from domain.ids import RequestId
+from domain.ids import KeyId, RequestId, UserId
 from domain.limits import Demand, Rule, Verdict
 from domain.pricing import Price, Rates
 from domain.request import RequestAdmitted, RequestCompleted, RequestEvent, RequestFailed
+from domain.upstream import Endpoint
 from tests.ai_route import Scripted
-from tests.answering import House, Upstream, command, reply, used
+from tests.answering import House, Upstream, reply, used
 from tests.caching import Outcomes, until
 from tests.money import ACCOUNT, AT, counter, give_credit
 
 LISTED = Model("embed", "sim", "embed-1", 8_000, 0, kind="embedding")
 PRICE = Price("p2", AT, AT, Rates(input=1_000_000))
 ANSWER = msgspec.structs.replace(reply(used(7, 0), chars=0), body=b'{"data":[{"embedding":[0.6,0.8]}]}')
-ASKING = command()
+CALLER = Caller(ACCOUNT, UserId("u"), KeyId("k"), None, "member")
 SILENCE_S = 0.01
 """Only for embeddings that never come: nothing that does is held against it."""
 PATIENT_S = 20.0
@@ -43,11 +47,14 @@ class Book:
     def __init__(self, price: Price | None) -> None:
         self.price = price
 
-    def plan(self, name: str, ask: RouteAsk) -> RoutePlan:
+    def resolve(self, name: str, endpoint: Endpoint, at: datetime) -> Resolved:
         if name != LISTED.model:
             raise ModelNotFound(name)
         alone = Candidate("", LISTED, self.price, "sim", LISTED.upstream_model, "sim")
-        return RoutePlan(ask=ask, trail=(), candidates=(alone,))
+        return Resolved(name, Route(name=name, deployments=()), True, (alone,))
+
+    def plan(self, resolved: Resolved, ask: RouteAsk, bounds: Bounds | None = None) -> RoutePlan:
+        return RoutePlan(ask=ask, trail=(), candidates=resolved.candidates, ceilings=bounds.ceilings if bounds else {})
 
 
 class Limiter:
@@ -62,7 +69,7 @@ class Limiter:
         self.held[demand.request_id] = (rules, demand)
         return Verdict(allowed=not self.refuses, binding=rules[0])
 
-    async def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
+    def finish(self, rules: Sequence[Rule], request_id: RequestId, tokens: int, nanos: int) -> None:
         self.ended[request_id] = (tokens, nanos)
 
     async def touch(self, rules: Sequence[Rule], request_id: RequestId) -> None: ...
@@ -93,7 +100,7 @@ class Worker:
 
     async def embed(self, text: str = "Tell me.", model: str = "embed") -> Embedding | None:
         await give_credit(EventStore(self.house.log, "/tests"), 10**9)
-        return await self.embedding.embed(text, model, ASKING)
+        return await self.embedding.embed(text, model, CALLER)
 
     @property
     def events(self) -> list[RequestEvent]:
@@ -107,8 +114,8 @@ async def test_a_question_is_embedded_as_a_request_of_its_own_that_is_charged_to
 
     assert embedding == Embedding("embed", [0.6, 0.8])
     assert isinstance(admitted, RequestAdmitted) and isinstance(completed, RequestCompleted)
-    assert admitted.request_id == completed.request_id == "req-1" != ASKING.call.request_id
-    assert (admitted.account_id, admitted.key_id, admitted.user_id) == (ACCOUNT, ASKING.key_id, ASKING.user_id)
+    assert admitted.request_id == completed.request_id == "req-1"
+    assert (admitted.account_id, admitted.key_id, admitted.user_id) == (ACCOUNT, CALLER.key_id, CALLER.user_id)
     assert (admitted.endpoint, admitted.model, completed.price_id) == ("embeddings", "embed", "p2")
     assert (completed.tokens.input, completed.cost_nanos) == (7, 7)
     assert worker.house.reserved == 0
@@ -153,7 +160,7 @@ async def test_what_must_not_be_spent_is_not() -> None:
 async def test_nothing_is_embedded_without_credit() -> None:
     worker = Worker(ANSWER, limits=[LimitsSet(scope="account", subject="*", at=AT, spend_per_day_nanos=9)])
 
-    assert await worker.embedding.embed("Tell me.", "embed", ASKING) is None
+    assert await worker.embedding.embed("Tell me.", "embed", CALLER) is None
     assert (worker.events, worker.outcomes.seen) == ([], {"refused": 1})
     assert worker.limiter.ended == {RequestId("req-1"): (0, 0)}
 

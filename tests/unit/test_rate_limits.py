@@ -4,15 +4,13 @@ import msgspec
 import pytest
 
 from api.auth import Caller
-from api.rate_limits import UNLIMITED, Permit, RateLimits
+from api.rate_limits import UNLIMITED, Limited, Permit, RateLimits
 from commands.holds import Holds
-from domain.catalog import Model
 from domain.declared_limits import EACH, LimitsSet
 from domain.errors import BudgetExhausted, RateLimited
-from domain.ids import AccountId, KeyId, RequestId, UserId
+from domain.ids import AccountId, KeyId, UserId
 from domain.limits import Rule, Scope
-from tests.answering import UNPRICED_NANOS, command
-from tests.limits import BookLimiter
+from tests.limits import BookLimiter, demand
 from tests.money import AT
 
 CALLER = Caller(AccountId("acc"), UserId("u"), KeyId("k1"), None, "member")
@@ -28,18 +26,13 @@ class Desk:
         self.declared = declared
         self.limiter = BookLimiter()
         self.holds = Holds(self.limiter, lambda: 0.0)
-        self.limits = RateLimits(self.holds, lambda: self.declared, UNPRICED_NANOS)
+        self.limits = RateLimits(self.holds, lambda: self.declared, 0)
         self.count = 0
 
     async def ask(self, caller: Caller = CALLER, model: str = "fast") -> Permit:
         self.count += 1
-        asked = command(
-            request_id=RequestId(f"r{self.count}"),
-            account_id=caller.account_id,
-            key_id=caller.key_id,
-            model=Model(model, "sim", "echo", 8_000, 500),
-        )
-        return await self.limits.admit(asked)
+        who = Limited(caller.account_id, caller.key_id, model)
+        return await self.limits.admit(who, demand(f"r{self.count}", 520, 1_000))
 
     def of_model(self, name: str) -> list[str]:
         return [rule.counter for rule in self.limits.of_model(CALLER.account_id, name)]
@@ -72,7 +65,7 @@ async def test_what_a_request_did_not_use_is_given_back_at_its_end() -> None:
 
     permit = await desk.ask()
     held = await desk.limiter.left(rule)
-    await permit.end(13, 0)
+    permit.ended(13, 0)
 
     assert (held, await desk.limiter.left(rule)) == (1_000 - 520, 987)
 

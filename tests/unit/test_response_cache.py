@@ -10,11 +10,20 @@ from hypothesis import strategies as st
 from domain.canonical_json import digest
 from domain.ids import AccountId
 from domain.pricing import Tokens
-from domain.response_cache import LARGEST_ANSWER_BYTES, LONGEST_TTL_S, CachePolicy, StreamTape, answer_of, asked
+from domain.response_cache import (
+    LARGEST_ANSWER_BYTES,
+    LONGEST_TTL_S,
+    CachedAnswer,
+    CachePolicy,
+    StreamTape,
+    answer_of,
+    asked,
+)
 from domain.semantic_cache import SemanticPolicy, SemanticQuestion, is_comparable, read_vector, split_question
 from domain.upstream import Reply, ReplyPiece, Usage
 from tests.caching import NOON, members_of
 
+TOLD: dict[str, Any] = {"catalogue_model": "gpt-4o", "cost_nanos": 7}
 USAGE = Usage(msgspec.Raw(b'{"a": 1}'), Tokens(input=3, output=4))
 
 
@@ -32,6 +41,34 @@ def test_a_policy_out_of_bounds_is_refused(wrong: dict[str, int]) -> None:
         msgspec.convert(wrong, CachePolicy)
 
 
+@pytest.mark.parametrize("percent", [-1, 101])
+def test_a_hit_costs_a_share_of_its_answer(percent: int) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"hit_percent is {percent}; give 0"):
+        msgspec.convert({"ttl_s": 60, "hit_percent": percent}, CachePolicy)
+    assert CachePolicy(ttl_s=60).hit_percent == 0
+
+
+def test_what_is_kept_says_who_made_it_and_what_it_cost() -> None:
+    tape = StreamTape(1_000)
+    tape.add(ReplyPiece(b"data", model="gpt", closing=b"END"))
+
+    plain = answer_of(Reply(b"{}", "gpt", "stop", USAGE, 2), "completions", "openai", NOON, **TOLD)
+    streamed = tape.answer("completions", "openai", NOON, **TOLD)
+
+    for kept in (plain, streamed):
+        assert kept is not None
+        assert (kept.model, kept.catalogue_model, kept.cost_nanos) == ("gpt", "gpt-4o", 7)
+
+
+def test_an_answer_that_an_earlier_release_kept_can_be_read() -> None:
+    kept = answer_of(Reply(b"{}", "gpt", "stop", USAGE, 2), "completions", "openai", NOON, **TOLD)
+    members = msgspec.msgpack.decode(msgspec.msgpack.encode(kept))
+    del members["catalogue_model"], members["cost_nanos"]
+
+    opened = msgspec.msgpack.decode(msgspec.msgpack.encode(members), type=CachedAnswer)
+    assert opened == msgspec.structs.replace(kept, catalogue_model="", cost_nanos=0)
+
+
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
 def test_a_threshold_is_a_similarity(threshold: float) -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1"):
@@ -45,7 +82,7 @@ def test_answers_are_an_accounts_own_unless_sharing_was_chosen() -> None:
 
 
 def test_a_plain_answer_is_kept_with_what_it_used() -> None:
-    kept = answer_of(Reply(b"{}", "gpt", "length", USAGE, 2), "completions", "openai", NOON)
+    kept = answer_of(Reply(b"{}", "gpt", "length", USAGE, 2), "completions", "openai", NOON, **TOLD)
 
     assert (kept.body, kept.is_stream, kept.finish_reason, kept.model) == (b"{}", False, "length", "gpt")
     assert (kept.tokens, kept.usage) == (USAGE.tokens, b'{"a": 1}')
@@ -58,7 +95,7 @@ def test_a_tape_gives_back_what_passed(parts: list[bytes]) -> None:
         tape.add(ReplyPiece(part, model="gpt"))
     tape.add(ReplyPiece(b"", finish_reason="stop", usage=USAGE, closing=b"END"))
 
-    kept = tape.answer("chat.completions", "openai", NOON)
+    kept = tape.answer("chat.completions", "openai", NOON, **TOLD)
 
     assert kept is not None
     assert (kept.body, kept.closing, kept.is_stream) == (b"".join(parts), b"END", True)
@@ -72,14 +109,14 @@ def test_a_tape_keeps_nothing_beyond_its_bound(sizes: list[int], most: int) -> N
         tape.add(ReplyPiece(b"x" * size))
     tape.add(ReplyPiece(b"", closing=b"E"))
 
-    assert (tape.answer("chat.completions", "p", NOON) is not None) == (sum(sizes) + 1 <= most)
+    assert (tape.answer("chat.completions", "p", NOON, **TOLD) is not None) == (sum(sizes) + 1 <= most)
 
 
 def test_a_stream_without_its_closing_is_not_kept() -> None:
     tape = StreamTape(LARGEST_ANSWER_BYTES)
     tape.add(ReplyPiece(b"data: 1\n\n"))
 
-    assert tape.answer("chat.completions", "p", NOON) is None
+    assert tape.answer("chat.completions", "p", NOON, **TOLD) is None
 
 
 def test_the_last_turn_is_compared_and_the_rest_must_be_equal() -> None:

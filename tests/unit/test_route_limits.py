@@ -36,7 +36,7 @@ class Way:
         self.asked: list[tuple[AccountId, str]] = []
         self.names = names
         self.limits = RouteLimits(self.holds, lambda: self.deployed, self._rules, UNPRICED_NANOS, self.now_s)
-        self.plan = self.house.book.plan("fast", self.house.ask())
+        self.plan = self.house.plan()
 
     def now_s(self) -> float:
         return (self.limiter.now_ms - NOW_MS) / SECOND_MS
@@ -91,7 +91,6 @@ async def test_a_call_holds_its_estimate_and_gives_back_what_it_did_not_use() ->
 
     assert isinstance(held, Hold)
     held.ended(7, 0)
-    await way.holds.aclose()
     assert [await way.limiter.left(each) for each in (RPM, TPM, SLOTS)] == [1, 4_993, 2]
 
 
@@ -105,7 +104,6 @@ async def test_each_call_of_a_request_is_held_by_itself() -> None:
     assert isinstance(third, Verdict)
     assert third.retry_after_s == 1
     first.ended(0, 0)
-    await way.holds.aclose()
     assert isinstance(await way.ask(), Hold)
     assert len({demand.request_id for demand in way.limiter.asked}) == len(way.limiter.asked)
 
@@ -204,7 +202,6 @@ async def test_a_fallback_is_held_under_the_callers_limits_of_its_name_at_its_de
     assert await way.fall_back() is None
     assert isinstance(held, Hold)
     held.ended(5, 30)
-    await way.holds.aclose()
     assert await way.limiter.left(SPEND) == SPEND.limit - 30
 
 

@@ -1,5 +1,8 @@
 """From a name to candidates in order, over deployments that are there, can be reached and can take the request."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from domain.deployment import Deployment, Limits
@@ -7,15 +10,15 @@ from domain.errors import InvalidInput, ModelNotFound, Unavailable
 from tests.failing_over import Line, RouteHouse
 
 
-def names(house: RouteHouse, asked: str = "fast", **ask: object) -> list[str]:
-    plan = house.book.plan(asked, house.ask(**ask))
+def names(house: RouteHouse, asked: str = "fast", **ask: Any) -> list[str]:
+    plan = house.plan(asked, **ask)
     return [candidate.deployment for candidate in plan.candidates]
 
 
 def test_a_plain_model_is_the_only_candidate_of_its_plan() -> None:
     house = RouteHouse(Line("a"), Line("b"))
 
-    plan = house.book.plan("m-b", house.ask())
+    plan = house.plan("m-b")
 
     (candidate,) = plan.candidates
     assert (plan.is_plain, candidate.provider, candidate.upstream_model) == (True, "b", "up-m-b")
@@ -26,14 +29,14 @@ def test_a_name_that_is_neither_route_nor_model_is_not_found() -> None:
     house = RouteHouse(Line("a"))
 
     with pytest.raises(ModelNotFound):
-        house.book.plan("nothing", house.ask())
+        house.plan("nothing")
 
 
 def test_a_candidate_is_what_its_deployment_says_at_its_models_price() -> None:
     house = RouteHouse(Line("a"), Line("b"))
     house.catalogue.deployed["b"] = Deployment(name="b", model="m-a", provider="b", upstream_model="a-at-b")
 
-    other = house.book.plan("fast", house.ask()).candidates[-1]
+    other = house.plan().candidates[-1]
 
     assert (other.model.model, other.price and other.price.price_id) == ("m-a", "p-m-a")
     assert (other.provider, other.upstream_model) == ("b", "a-at-b")
@@ -56,7 +59,7 @@ def test_what_is_spared_or_full_or_lacks_something_comes_last_or_not_at_all() ->
     )
     house.views.began("b")
 
-    plan = house.book.plan("fast", house.ask())
+    plan = house.plan()
 
     assert plan.choice is not None
     assert [(each.name, each.skipped) for each in plan.choice.considered] == [
@@ -74,6 +77,23 @@ def test_the_fastest_and_the_cheapest_are_told_from_what_was_seen_and_from_price
     house.views.observe("a", duration_ms=10.0)
     house.views.observe("b", duration_ms=90.0)
     assert names(house) == ["a", "b"]
+
+
+def test_the_least_busy_is_told_from_calls_under_way_here() -> None:
+    house = RouteHouse(Line("a"), Line("b"), strategy="least_busy")
+    house.views.began("a")
+
+    assert names(house) == ["b", "a"]
+
+
+def test_a_capability_rules_out_who_lacks_it_where_it_is_needed() -> None:
+    house = RouteHouse(Line("a"), Line("b"), Line("c"))
+    for name, capabilities in (("m-a", ("streaming",)), ("m-b", ("tools",))):
+        model, price = house.catalogue.listed[name]
+        house.catalogue.listed[name] = (msgspec.structs.replace(model, capabilities=capabilities), price)
+
+    assert names(house) == ["a", "b", "c"]
+    assert names(house, needs=frozenset({"tools"})) == ["b", "c"]
 
 
 def test_turns_are_taken_and_forgotten_with_their_routes() -> None:
@@ -99,7 +119,7 @@ def test_a_route_that_can_take_nothing_now_falls_back_at_once() -> None:
     house = RouteHouse(Line("a"), Line("b"), deployments=("a",), fallback_models=("gone", "m-b"))
     house.breakers.phases["a"] = "open"
 
-    plan = house.book.plan("fast", house.ask())
+    plan = house.plan()
 
     assert ([route.name for route in plan.trail], plan.candidates[0].model.model) == (["fast", "m-b"], "m-b")
     assert plan.choice is not None and not plan.is_plain

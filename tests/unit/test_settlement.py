@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from domain.events import Envelope, UnknownFact
 from domain.ids import AccountId, CommandId, LeaseId
 from domain.ledger import LEDGER, Ledger, LedgerEvent, ModelUsage, UsageCharged, charge
 from domain.pricing import Tokens
-from domain.request import RequestAdmitted, RequestEvent, abandoned
+from domain.request import RequestAdmitted, RequestCached, RequestEnd, RequestEvent, abandoned
 from domain.settlement import Line, Settlement
 from tests.money import (
     ACCOUNT,
@@ -23,6 +23,7 @@ from tests.money import (
     admitted,
     attempted,
     batch,
+    cached,
     completed,
     give_credit,
     ledger_events,
@@ -91,6 +92,103 @@ def test_a_fact_of_a_newer_release_stops_settlement_rather_than_being_skipped() 
         read([[unknown]])
 
 
+def test_an_answer_from_the_cache_is_admitted_and_ended_at_once() -> None:
+    after = read(one_by_one(admitted("a"), completed("a", 0), cached("r", 5, "l1")))
+
+    assert not after.open
+    assert after.due[ACCOUNT][1:] == [Line(3, 3, LeaseId("l1"), "m", 5, Tokens())]
+    assert after.holds(ACCOUNT, LeaseId("l1"))
+    assert after.propose(ACCOUNT, Ledger(), AT) == UsageCharged(
+        account_id=ACCOUNT,
+        at=AT,
+        from_position=0,
+        to_position=3,
+        amount_nanos=5,
+        by_lease={LeaseId("l0"): 0, LeaseId("l1"): 5},
+        by_model={"m": ModelUsage(2, 5)},
+    )
+
+
+def test_a_free_answer_from_the_cache_leaves_nothing_to_settle() -> None:
+    after = read(one_by_one(cached("r")))
+
+    assert (after.open, after.due, after.settled_position, after.resume_position) == ({}, {}, 1, 1)
+
+
+def test_an_unpaid_answer_from_the_cache_is_read_again_by_the_next_owner() -> None:
+    settlement = read(one_by_one(cached("r"), cached("s", 5, "l1")))
+
+    assert (settlement.settled_position, settlement.resume_position) == (1, 1)
+    settlement.forget(ACCOUNT, 2)
+    assert (settlement.settled_position, settlement.resume_position) == (2, 2)
+
+
+START = admitted("r")
+
+
+@pytest.mark.parametrize(
+    ("facts", "owed", "is_open"),
+    [
+        ([cached("r", 7), cached("r", 8)], 7, False),
+        ([cached("r", 7), START, completed("r", 5)], 7, False),
+        ([cached("r"), START, completed("r", 5)], 0, False),
+        ([cached("r", 7), completed("r", 5), abandoned(START, AT)], 7, False),
+        ([START, cached("r", 7)], 0, True),
+        ([START, cached("r", 7), completed("r", 5), cached("r", 8)], 5, False),
+        ([START, abandoned(START, AT), cached("r", 7)], 3, False),
+        ([completed("r", 5), cached("r", 7)], 7, False),
+    ],
+)
+def test_whichever_comes_first_of_an_answer_from_the_cache_and_another_life_of_its_request_counts(
+    facts: list[RequestEvent], owed: int, *, is_open: bool
+) -> None:
+    after = read(one_by_one(*facts))
+
+    assert sum(costs(after).get(ACCOUNT, [])) == owed
+    assert bool(after.open) == is_open
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["admitted", "completed", "cached"]), st.sampled_from("rst"), st.integers(0, 9)),
+        max_size=20,
+    ),
+    st.data(),
+)
+def test_in_whatever_order_and_how_often_its_events_come_a_request_is_charged_once_at_most(
+    kinds: list[tuple[str, str, int]], data: st.DataObject
+) -> None:
+    """By another machine: an admission, or an answer from the cache, is the beginning that counts if it is the first,
+    and the first end after it is the end."""
+    facts: list[RequestEvent] = []
+    charged: dict[str, int | None] = {}
+    for kind, name, cost in kinds:
+        fact: RequestEvent = admitted(name)
+        if kind != "admitted":
+            fact = completed(name, cost) if kind == "completed" else cached(name, cost)
+        facts.append(fact)
+        begins, ends = isinstance(fact, RequestAdmitted | RequestCached), isinstance(fact, RequestEnd)
+        if name not in charged and begins:
+            charged[name] = cost if ends else None
+        elif charged.get(name, 0) is None and ends and not begins:
+            charged[name] = cost
+    messages = one_by_one(*facts)
+    for message in data.draw(st.lists(st.sampled_from(messages), max_size=5)) if messages else ():
+        messages.insert(data.draw(st.integers(messages.index(message) + 1, len(messages))), message)
+
+    after = read(messages)
+
+    assert sum(costs(after).get(ACCOUNT, [])) == sum(cost or 0 for cost in charged.values())
+    assert sorted(after.open) == sorted(name for name, cost in charged.items() if cost is None)
+
+
+def test_of_what_has_ended_only_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domain.settlement.ENDED_KEPT", 2)
+    messages = one_by_one(*(cached(name) for name in "abc"), *(admitted(name) for name in "abc"))
+
+    assert list(read(messages).open) == ["a"]
+
+
 def test_a_proposal_sums_what_the_ledger_has_not_settled() -> None:
     settlement = read([batch("w", 1, *(admitted(name) for name in "abc")), batch("w", 4, completed("a", 5, "l1"))])
     settlement = read([[], [], batch("w", 5, completed("b", 7, "l1"), completed("c", 1, "l2"))], settlement)
@@ -132,10 +230,12 @@ def test_positions_wait_for_what_is_unpaid_and_for_what_is_open() -> None:
 
 
 class Step(msgspec.Struct):
-    """A worker admits a request or ends any that it ever admitted; then it sends what waits, or repeats a message."""
+    """A worker admits a request, answers one from the cache, or ends any that it ever admitted; then it sends what
+    waits, or repeats a message."""
 
     source: str
     admits: bool
+    hits: bool
     which: int
     cost: int
     account: AccountId
@@ -148,6 +248,7 @@ STEPS = st.lists(
         Step,
         source=st.sampled_from(["w1", "w2", "w3"]),
         admits=st.booleans(),
+        hits=st.booleans(),
         which=st.integers(0, 5),
         cost=st.integers(0, 9),
         account=st.sampled_from(ACCOUNTS),
@@ -162,11 +263,14 @@ def log_of(steps: list[Step]) -> list[Message]:
     """Some workers' requests in batches, some of them stored twice; ends may be void, for another was first."""
     messages: list[Message] = []
     starts: dict[str, list[RequestAdmitted]] = {}
+    hits = count(1)
     waiting: dict[str, list[RequestEvent]] = {}
     sent: dict[str, int] = {}
     for step in steps:
         known, queue = starts.setdefault(step.source, []), waiting.setdefault(step.source, [])
-        if step.admits or not known:
+        if step.hits:
+            queue.append(cached(f"{step.source}-hit-{next(hits)}", step.cost, step.source, step.account))
+        elif step.admits or not known:
             known.append(admitted(f"{step.source}-{len(known)}", lease=step.source, account=step.account))
             queue.append(known[-1])
         else:
@@ -186,14 +290,15 @@ request_logs = STEPS.map(log_of)
 
 
 def first_ends(messages: Sequence[Message]) -> dict[AccountId, int]:
-    """What each account owes by the plain rule: an admitted request costs what its first end says."""
+    """What each account owes by the plain rule: an admitted request costs what its first end says, and an answer from
+    the cache is admitted by itself."""
     known: set[str] = set()
     ended: dict[str, tuple[AccountId, int]] = {}
     for envelope in (envelope for message in messages for envelope in message):
         fact = msgspec.json.decode(envelope.data, type=RequestEvent)
-        if isinstance(fact, RequestAdmitted):
+        if isinstance(fact, RequestAdmitted | RequestCached):
             known.add(fact.request_id)
-        elif fact.request_id in known:
+        if isinstance(fact, RequestEnd) and fact.request_id in known:
             ended.setdefault(fact.request_id, (fact.account_id, fact.cost_nanos))
     return {account: sum(cost for owner, cost in ended.values() if owner == account) for account in ACCOUNTS}
 

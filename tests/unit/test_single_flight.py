@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.single_flight import FlightBounds, SingleFlight
 from domain.response_cache import CachedAnswer, CacheKey, Looked
-from tests.caching import InMemoryResponseCache, an_answer, key_of, until
+from tests.caching import MARK, Found, InMemoryResponseCache, an_answer, key_of, until
 
 KEY = key_of(messages=[])
 LONG_S = 60.0
@@ -38,14 +38,20 @@ class Worker:
         wait_s: float = LONG_S,
         max_age_s: int | None = None,
     ) -> CachedAnswer | None:
-        async with self.flights.turn(key, wait_s=wait_s, max_age_s=max_age_s) as turn:
-            if turn.must_ask:
+        turn = self.flights.turn(key, max_age_s)
+        try:
+            if not await turn.is_clear():
+                await turn.wait(wait_s)
+            if turn.answer is None:
                 self.asked += 1
                 answer = await asking()
-                if answer and await self.cache.put(key, answer, 60, turn.token):
-                    turn.token = ""
-                turn.answer = answer
+                if answer:
+                    if self.cache.put(key, answer, 60, turn.mark, turn.token):
+                        turn.token = ""
+                    turn.answered(answer)
             return turn.answer
+        finally:
+            turn.end()
 
 
 @pytest.fixture
@@ -116,8 +122,10 @@ async def test_who_wants_a_younger_answer_does_not_wait_with_the_others() -> Non
 class _Away(InMemoryResponseCache):
     """As Valkey is when it does not answer."""
 
-    async def get_or_lead(self, key: CacheKey, token: str, max_age_s: int | None = None) -> Looked:
-        return Looked(None, leads=True)
+    def look(
+        self, key: CacheKey, token: str = "", max_age_s: int | None = None, *, may_read: bool = True
+    ) -> Awaitable[Looked]:
+        return Found(Looked(None, leads=True))
 
 
 outcomes = st.lists(st.sampled_from(["answers", "fails", "is refused", "is cancelled"]), min_size=1, max_size=8)
@@ -159,7 +167,8 @@ def test_the_next_in_line_asks_until_one_has_an_answer(said: list[str], gone: li
         for number in line:
             if first is not None and number >= first:
                 assert ended[number] == an_answer(b"%d" % first)
-        assert not worker.flights._lines
+        assert not len(worker.flights)
+        assert not worker.cache.leads
 
     asyncio.run(run())
 
@@ -187,7 +196,7 @@ async def test_who_is_to_lead_and_is_cancelled_at_that_moment_passes_it_on(worke
     with pytest.raises(asyncio.CancelledError):
         await second
     assert worker.asked == 2
-    assert not worker.flights._lines
+    assert not len(worker.flights)
 
 
 async def test_after_the_deadline_a_follower_asks_alone(worker: Worker) -> None:
@@ -199,7 +208,7 @@ async def test_after_the_deadline_a_follower_asks_alone(worker: Worker) -> None:
     gate.opened.set()
 
     await asyncio.gather(leader, alone)
-    assert not worker.flights._lines
+    assert not len(worker.flights)
 
 
 async def test_a_line_and_the_number_of_lines_are_bounded() -> None:
@@ -212,7 +221,7 @@ async def test_a_line_and_the_number_of_lines_are_bounded() -> None:
     assert gate.entered == 3
     gate.opened.set()
     await asyncio.gather(*askers)
-    assert not worker.flights._lines
+    assert not len(worker.flights)
 
 
 async def test_of_several_workers_one_asks() -> None:
@@ -251,15 +260,49 @@ async def test_a_worker_that_failed_leaves_it_to_another() -> None:
 
 
 async def test_nobody_waits_while_an_answer_that_was_found_is_served(worker: Worker) -> None:
-    await worker.cache.put(KEY, an_answer(), 60)
-    async with worker.flights.turn(KEY, wait_s=LONG_S) as turn:
-        assert turn.answer == an_answer()
-        assert not worker.flights._lines
+    worker.cache.put(KEY, an_answer(), 60, MARK)
+    turn = worker.flights.turn(KEY)
+
+    assert await turn.is_clear()
+    assert turn.answer == an_answer()
+    assert not len(worker.flights)
 
 
 async def test_another_workers_lock_is_not_waited_for_beyond_the_deadline(worker: Worker) -> None:
-    await worker.cache.get_or_lead(KEY, "of a worker that hangs")
+    await worker.cache.look(KEY, "of a worker that hangs")
     gate = Gate()
     gate.opened.set()
 
     assert await worker.ask(gate, wait_s=0) == gate.answer
+
+
+async def test_who_leaves_before_waiting_lets_the_next_one_lead(worker: Worker) -> None:
+    gate = Gate()
+    gate.opened.set()
+    leading, promoted = worker.flights.turn(KEY), worker.flights.turn(KEY)
+    waiting = asyncio.create_task(worker.ask(gate))
+    await settled()
+    leading.end()
+    promoted.end()
+
+    assert await waiting == gate.answer
+    assert (len(worker.flights), worker.cache.leads) == (0, {})
+
+
+async def test_who_takes_no_earlier_answer_waits_for_nobody_and_leads_nobody(worker: Worker) -> None:
+    worker.cache.put(KEY, an_answer(), 60, MARK)
+    leading, blind = worker.flights.turn(KEY), worker.flights.blind(KEY)
+
+    assert await blind.is_clear()
+    assert (blind.answer, blind.mark) == (None, MARK)
+    blind.answered(an_answer(b"new"))
+    assert len(worker.flights) == 1
+    leading.end()
+
+
+async def test_an_answer_ends_the_lead_of_a_turn_that_did_not_keep_it(worker: Worker) -> None:
+    turn = worker.flights.turn(KEY)
+    assert await turn.is_clear()
+    turn.answered(an_answer())
+
+    assert (worker.cache.leads, len(worker.flights)) == ({}, 0)

@@ -101,15 +101,6 @@ class ChatRequest(msgspec.Struct):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 
-    @property
-    def parts(self) -> list[_Part]:
-        return [part for message in self.messages if isinstance(message.content, list) for part in message.content]
-
-    @property
-    def text_bytes(self) -> int:
-        whole = sum(len(message.content.encode()) for message in self.messages if isinstance(message.content, str))
-        return whole + sum(len(part.text.encode()) for part in self.parts if isinstance(part, _TextPart))
-
 
 _decode_request = msgspec.json.Decoder(ChatRequest).decode
 
@@ -118,42 +109,51 @@ def check(body: bytes) -> ClientRequest:
     """Of two limits a provider may follow either: the larger counts."""
     request, members = decoded(body, _decode_request, ACCEPTED)
     members = said(members)
+    parts = [part for message in request.messages if isinstance(message.content, list) for part in message.content]
     _refuse_what_is_not_priced(request, members)
-    parts = request.parts
+    if parts:
+        _refuse_long_caches(request.messages)
     return ClientRequest(
         endpoint="chat.completions",
         model=request.model,
         members=members,
         body_bytes=len(body),
-        text_bytes=request.text_bytes + len(members.get("tools", b"")),
+        text_bytes=_text_bytes(request.messages, parts) + len(members.get("tools", b"")),
         stream=bool(request.stream),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         drop_params=bool(request.drop_params),
         choices=request.n or 1,
         output_limit=max(request.max_completion_tokens or 0, request.max_tokens or 0) or None,
         entries=len(request.messages) + len(request.tools or ()),
-        images=sum(isinstance(part, _ImagePart) for part in parts),
+        images=sum([isinstance(part, _ImagePart) for part in parts]),
         is_bounded=not any(isinstance(part, _FilePart | _AudioPart) for part in parts),
     )
 
 
+def _text_bytes(messages: list[_Message], parts: list[_Part]) -> int:
+    whole = sum([len(message.content.encode()) for message in messages if isinstance(message.content, str)])
+    return whole + sum([len(part.text.encode()) for part in parts if isinstance(part, _TextPart)])
+
+
 def _refuse_what_is_not_priced(request: ChatRequest, members: dict[str, msgspec.Raw]) -> None:
     """What would change the bill in a way that the price does not know is refused, not passed on."""
-    for name, remedy in NOT_PRICED.items():
-        if name in members:
-            raise UnsupportedParameter(name, f"{name}: {remedy}.")
+    if not NOT_PRICED.keys().isdisjoint(members):
+        name = next(name for name in NOT_PRICED if name in members)
+        raise UnsupportedParameter(name, f"{name}: {NOT_PRICED[name]}.")
     refuse_dear_tier(request.service_tier)
     if request.modalities and request.modalities != ["text"]:
         raise UnsupportedParameter("modalities", 'modalities: only ["text"] is priced.')
     _refuse_long_cache(request.prompt_cache_options, "prompt_cache_options")
-    for number, message in enumerate(request.messages):
-        for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
-            if isinstance(part, _Cacheable):
-                _refuse_long_cache(
-                    part.prompt_cache_breakpoint, f"messages[{number}].content[{index}].prompt_cache_breakpoint"
-                )
     if request.stream_options is not None and not request.stream:
         raise InvalidInput("stream_options: only allowed when `stream` is true.", field="stream_options")
+
+
+def _refuse_long_caches(messages: list[_Message]) -> None:
+    for number, message in enumerate(messages):
+        for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            if isinstance(part, _Cacheable):
+                place = f"messages[{number}].content[{index}].prompt_cache_breakpoint"
+                _refuse_long_cache(part.prompt_cache_breakpoint, place)
 
 
 def _refuse_long_cache(said: _CacheLifetime | None, place: str) -> None:

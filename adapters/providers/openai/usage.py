@@ -82,7 +82,7 @@ def _parts(total: int, *counts: int | None) -> list[int]:
     """Parts of a total, together never more than it."""
     parts: list[int] = []
     for count in counts:
-        part = min(max(count or 0, 0), total)
+        part = 0 if count is None or count < 0 else count if count < total else total
         total -= part
         parts.append(part)
     return parts
