@@ -78,6 +78,7 @@ class GroupCommitRequestLog:
         self._wake = asyncio.Event()
         self._closing = False
         self._stopped = True
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -86,6 +87,7 @@ class GroupCommitRequestLog:
         return len(self._queue) + len(self._in_flight)
 
     async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._stopped = False
         self._tasks = [asyncio.create_task(self._commit_all()), asyncio.create_task(self._sweep())]
         for task in self._tasks:
@@ -108,7 +110,9 @@ class GroupCommitRequestLog:
         return len(lost)
 
     async def append(self, event: RequestEvent) -> int:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            raise Unavailable("This server is not open yet.")
         waiting = _Waiting(event, loop.create_future(), loop.time() + self._timeout_s)
         self._admit(waiting)
         self._queue.append(waiting)

@@ -57,6 +57,7 @@ class ScriptCall(msgspec.Struct, eq=False):
     """On its way already. Await it for the answer, or ValkeyAway; nobody needs to. Whoever is cancelled while waiting
     takes nothing back. One may wait, and one may listen."""
 
+    loop: asyncio.AbstractEventLoop
     script: Script
     packed: bytes
     answer: Any = PENDING
@@ -65,7 +66,7 @@ class ScriptCall(msgspec.Struct, eq=False):
 
     def __await__(self) -> Generator[Any, None, Any]:
         if self.answer is PENDING:
-            self.waiter = asyncio.get_running_loop().create_future()
+            self.waiter = self.loop.create_future()
             yield from self.waiter
         if isinstance(self.answer, ValkeyAway):
             raise self.answer
@@ -103,9 +104,10 @@ class _Batch(msgspec.Struct, eq=False):
 
 
 class BatchedScripts:
-    """Close it after those who call, and before the client."""
+    """Of one event loop, in which it is made. Close it after those who call, and before the client."""
 
     def __init__(self, client: Redis, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._loop = asyncio.get_running_loop()
         self._connection = client.connection_pool.make_connection()
         self._connection.socket_timeout = None  # a batch has one deadline
         self._timeout_s = timeout_s
@@ -124,7 +126,7 @@ class BatchedScripts:
 
     def send(self, script: Script, packed: bytes) -> ScriptCall:
         """`packed` calls the script, as `Script.packed` does."""
-        call = ScriptCall(script, packed)
+        call = ScriptCall(self._loop, script, packed)
         if self._is_closed:
             call.settle(ValkeyAway("closed"))
         elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
@@ -134,14 +136,14 @@ class BatchedScripts:
             self._waiting_bytes += len(packed)
             if not self._is_sending:
                 self._is_sending = True
-                asyncio.get_running_loop().call_soon(self._send_next)
+                self._loop.call_soon(self._send_next)
         return call
 
     async def aclose(self) -> None:
         """What was called before still gets its answer, if Valkey gives one."""
         self._is_closed = True
         if self._is_sending:
-            self._sent_all = asyncio.get_running_loop().create_future()
+            self._sent_all = self._loop.create_future()
             await asyncio.wait({self._sent_all}, timeout=CLOSE_S)
         if self._connecting is not None:
             self._connecting.cancel()
@@ -154,7 +156,7 @@ class BatchedScripts:
         if not self._waiting:
             self._rest()
             return
-        late_at_s = asyncio.get_running_loop().time() + self._timeout_s
+        late_at_s = self._loop.time() + self._timeout_s
         self._send(_Batch(self._taken(), late_at_s))
 
     def _rest(self) -> None:
@@ -179,7 +181,7 @@ class BatchedScripts:
         if self._wire is None:
             self._connecting = asyncio.create_task(self._connect(batch))
             return
-        self._late = asyncio.get_running_loop().call_at(batch.late_at_s, self._give_up, "TimeoutError")
+        self._late = self._loop.call_at(batch.late_at_s, self._give_up, "TimeoutError")
         self._wire.ask([call.packed for call in batch.calls])
 
     async def _connect(self, batch: _Batch) -> None:
@@ -201,7 +203,7 @@ class BatchedScripts:
         assert batch is not None
         unknown = _settled(batch.calls, replies)
         if unknown and not batch.was_loaded:
-            loads = [ScriptCall(script, script.packed_load()) for script in {call.script for call in unknown}]
+            loads = [ScriptCall(self._loop, script, script.packed_load()) for script in {call.script for call in unknown}]
             self._send(_Batch([*loads, *unknown], batch.late_at_s, was_loaded=True, was_lost=batch.was_lost))
             return
         for call in unknown:
