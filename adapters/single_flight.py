@@ -8,7 +8,7 @@ All waits end at a deadline, from where everybody asks alone.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TypeAlias
 
 import msgspec
@@ -37,11 +37,10 @@ USUAL_BOUNDS = FlightBounds()
 
 
 class SingleFlight:
-    """Of one event loop. `new_token` makes a word that no other turn of any worker has."""
+    """Of one event loop."""
 
-    def __init__(self, cache: ResponseCache, new_token: Callable[[], str], bounds: FlightBounds = USUAL_BOUNDS) -> None:
+    def __init__(self, cache: ResponseCache, bounds: FlightBounds = USUAL_BOUNDS) -> None:
         self.cache = cache
-        self.new_token = new_token
         self.bounds = bounds
         self._lines: dict[Want, Line] = {}
 
@@ -49,11 +48,13 @@ class SingleFlight:
         """How many answers are waited for."""
         return len(self._lines)
 
-    def turn(self, key: CacheKey, max_age_s: int | None = None) -> "Turn":
-        """Begun: a leader's look is on its way when this returns. End it, whatever comes of it."""
-        turn, line = Turn(self, key, max_age_s), self._lines.get((key, max_age_s))
+    def turn(self, key: CacheKey, ident: str, max_age_s: int | None = None) -> "Turn":
+        """Begun: a leader's look is on its way when this returns. End it, whatever comes of it. `ident` is a word that
+        no other turn of any worker has."""
+        turn, want = Turn(self, key, ident, max_age_s), (key, max_age_s)
+        line = self._lines.get(want)
         if line is None and len(self._lines) < self.bounds.flights:
-            self._lines[key, max_age_s] = deque()
+            self._lines[want] = deque()
             turn.lead()
         elif line is None or len(line) >= self.bounds.followers:
             turn.go_alone()
@@ -64,26 +65,29 @@ class SingleFlight:
 
     def blind(self, key: CacheKey) -> "Turn":
         """Of who takes no earlier answer: alone, and it looks for the mark only."""
-        turn = Turn(self, key, None)
+        turn = Turn(self, key, "", None)
         turn.look_for_mark()
         return turn
 
     def leave(self, want: Want, place: Place) -> None:
         """Whoever was to lead just then passes it on."""
-        if not place.done():
+        line = self._lines.get(want, ())
+        if place in line:
             self._lines[want].remove(place)
-        elif place.result() is None:
+        elif not place.cancelled() and not place.exception() and place.result() is None:
             self.hand_on(want, None)
 
     def hand_on(self, want: Want, answer: CachedAnswer | None) -> None:
-        """The leader's answer to all in line; without one the next of them leads."""
+        """The leader's answer to all in line; without one the next of them leads. Who was cancelled just now waits no
+        more."""
         line = self._lines[want]
-        if answer is None and line:
-            line.popleft().set_result(None)
-            return
+        while line:
+            place = line.popleft()
+            if not place.done():
+                place.set_result(answer)
+                if answer is None:
+                    return
         del self._lines[want]
-        for place in line:
-            place.set_result(answer)
 
 
 class Turn:
@@ -93,11 +97,12 @@ class Turn:
     `token` is that of the lead among all workers, `mark` what the cache said when it was looked into.
     """
 
-    __slots__ = ("_flights", "_key", "_leads", "_look", "_max_age_s", "answer", "mark", "place", "token")
+    __slots__ = ("_flights", "_ident", "_key", "_leads", "_look", "_max_age_s", "answer", "mark", "place", "token")
 
-    def __init__(self, flights: SingleFlight, key: CacheKey, max_age_s: int | None) -> None:
+    def __init__(self, flights: SingleFlight, key: CacheKey, ident: str, max_age_s: int | None) -> None:
         self._flights = flights
         self._key = key
+        self._ident = ident
         self._max_age_s = max_age_s
         self._leads = False
         self._look: Awaitable[Looked] | None = None
@@ -139,7 +144,7 @@ class Turn:
 
     def lead(self) -> None:
         self._leads = True
-        self.token = self._flights.new_token()
+        self.token = self._ident
         self._look = self._flights.cache.look(self._key, self.token, self._max_age_s)
 
     def go_alone(self) -> None:
@@ -159,12 +164,16 @@ class Turn:
         return looked.answer is not None or looked.leads or not self.token
 
     async def _wait_in_line(self, place: Place, deadline: float) -> None:
-        await asyncio.wait((place,), timeout=deadline - asyncio.get_running_loop().time())
-        if not place.done():
+        timer = asyncio.get_running_loop().call_at(deadline, _give_up, place)
+        try:
+            self.answer = await place
+        except TimeoutError:
             self.end()
             self.go_alone()
             return
-        self.place, self.answer = None, place.result()
+        finally:
+            timer.cancel()
+        self.place = None
         if self.answer is None:
             self.lead()
 
@@ -177,3 +186,8 @@ class Turn:
                 return
             pause_s = min(2 * pause_s, LONGEST_POLL_S)
         self.token = ""
+
+
+def _give_up(place: Place) -> None:
+    if not place.done():
+        place.set_exception(TimeoutError())

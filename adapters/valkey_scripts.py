@@ -203,7 +203,8 @@ class BatchedScripts:
         assert batch is not None
         unknown = _settled(batch.calls, replies)
         if unknown and not batch.was_loaded:
-            loads = [ScriptCall(self._loop, script, script.packed_load()) for script in {call.script for call in unknown}]
+            scripts = {call.script for call in unknown}
+            loads = [ScriptCall(self._loop, script, script.packed_load()) for script in scripts]
             self._send(_Batch([*loads, *unknown], batch.late_at_s, was_loaded=True, was_lost=batch.was_lost))
             return
         for call in unknown:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from adapters.dialects.dialect import ClientRequest
 from api.ai_answer import FAILED, AiAnswer
 from api.ai_errors import ErrorFormat
-from api.answer_cache import AnswerCache
+from api.answer_cache import AnswerCache, Came
 from api.asked import Asked, Client
 from api.auth import Authenticator
 from api.body import BodyTooDeep, ClientGone, Receive, read_body
@@ -87,13 +87,14 @@ class AiEndpoint:
         the limits are asked."""
         parts, held, receive = self._parts, asked.held, asked.client.receive
         caller = asked.caller = await parts.authenticator.admit(headers)
-        request = asked.request = self._dialect.check(await read_body(receive, headers))
+        body = await read_body(receive, headers)
+        request = asked.request = self._dialect.check(body)
         asked.at = datetime.now(UTC)
         self._look_up(asked)
         asked.demanded = asked.bounds
         if request.stream:
             held.hold_stream(parts.streams, caller.key_id or caller.account_id)
-        turn = held.turn = parts.cache.turn(request.model, caller, request, headers)
+        turn = held.turn = parts.cache.turn(caller, request, Came(asked.request_id, headers, body))
         held.hold(await parts.limits.admit(_limited(asked), _demand(asked)))
         if not await turn.is_clear():
             async with WhileConnected(receive):

@@ -6,13 +6,17 @@ On routes that compare questions the answer to a similar one will do.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from adapters.dialects.dialect import ClientRequest
 from adapters.single_flight import SingleFlight, Turn
 from api.auth import Caller
+from api.cache_keys import CacheKeys
 from api.similar_answers import CacheQuery, Compared, SimilarAnswers
 from commands.running import Running
 from domain.cache_control import parse_cache_control
-from domain.response_cache import CachedAnswer, CachePolicy, ResponseCache, StreamTape, answer_of, cache_key
+from domain.ids import RequestId
+from domain.response_cache import CachedAnswer, CachePolicy, ResponseCache, StreamTape, answer_of
 from domain.upstream import Reply, ReplyPiece
 
 LONGEST_WAIT_S = 30.0
@@ -22,6 +26,14 @@ Headers = Sequence[tuple[bytes, bytes]]
 BYPASSED: Headers = ((b"x-agg-cache", b"bypass"),)
 MISSED: Headers = ((b"x-agg-cache", b"miss"),)
 HIT: Headers = ((b"x-agg-cache", b"hit"),)
+
+
+class Came(msgspec.Struct, frozen=True):
+    """A request as it came."""
+
+    request_id: RequestId
+    headers: Mapping[bytes, bytes]
+    body: bytes
 
 
 class CacheTurn:
@@ -113,7 +125,7 @@ class _AskedTurn(CacheTurn):
         flight.answered(answer)
 
     def _answer(self, reply: Reply | None, running: Running) -> CachedAnswer | None:
-        by, endpoint, now = running.candidate, self._query.endpoint, datetime.now(UTC)
+        by, endpoint, now = running.candidate, self._query.request.endpoint, datetime.now(UTC)
         name, cost = by.model.model, running.end.cost_nanos if running.end else 0
         if reply is not None:
             return answer_of(reply, endpoint, by.provider, now, catalogue_model=name, cost_nanos=cost)
@@ -142,33 +154,24 @@ class AnswerCache:
         self._flights = flights
         self._similar = similar
         self._policy_of = policy_of
+        self._keys = CacheKeys()
 
     async def purge(self, scope: str) -> None:
         """Nothing that was kept for an account, or `SHARED`, is given again. Raises Unavailable when not certain."""
         await self._cache.purge(scope)
         await self._similar.purge(scope)
 
-    def turn(self, asked_for: str, caller: Caller, request: ClientRequest, headers: Mapping[bytes, bytes]) -> CacheTurn:
+    def turn(self, caller: Caller, request: ClientRequest, came: Came) -> CacheTurn:
         """Begun: a look into the cache is on its way when this returns."""
-        policy = self._policy_of(asked_for)
+        policy = self._policy_of(request.model)
         if policy is None:
             return BYPASS
-        directive = parse_cache_control(headers.get(b"cache-control"))
-        query = _query(asked_for, policy, caller, request, directive.max_age_s)
-        if query is None or not (directive.may_read or directive.may_store):
+        directive = parse_cache_control(came.headers.get(b"cache-control"))
+        key = self._keys.of(policy.scope_of(caller.account_id), request, came.body)
+        if key is None or not (directive.may_read or directive.may_store):
             return BYPASS
+        query = CacheQuery(key, policy, caller, request, directive.max_age_s)
         if not directive.may_read:
-            return _AskedTurn(self._cache, self._similar, query, self._flights.blind(query.key), compares=False)
-        flight, compares = self._flights.turn(query.key, query.max_age_s), policy.semantic is not None
+            return _AskedTurn(self._cache, self._similar, query, self._flights.blind(key), compares=False)
+        flight, compares = self._flights.turn(key, came.request_id, query.max_age_s), policy.semantic is not None
         return _AskedTurn(self._cache, self._similar, query, flight, compares=compares)
-
-
-def _query(
-    asked_for: str, policy: CachePolicy, caller: Caller, request: ClientRequest, max_age_s: int | None
-) -> CacheQuery | None:
-    """What may leave parameters out is not cached: the same request without that leave would have been refused."""
-    if request.drop_params:
-        return None
-    endpoint, stream, members = request.endpoint, request.stream, request.members
-    key = cache_key(policy.scope_of(caller.account_id), endpoint, asked_for, stream, members)
-    return key and CacheQuery(key, asked_for, policy, caller, endpoint, stream, members, max_age_s)

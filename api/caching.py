@@ -15,7 +15,6 @@ from adapters.single_flight import SingleFlight
 from adapters.valkey_response_cache import ValkeyResponseCache
 from adapters.valkey_scripts import BatchedScripts
 from api.answer_cache import AnswerCache
-from api.request_id import new_id
 from api.similar_answers import Embedder, SimilarAnswers
 from api.telemetry import CacheTelemetry
 from domain.ports import Database
@@ -56,7 +55,7 @@ def compose_caching(
     cache = ValkeyResponseCache(
         stores.valkey, stores.scripts, stores.sealing_key, guard, now, time.monotonic, count
     )
-    flights = SingleFlight(cache, new_id)
+    flights = SingleFlight(cache)
     question_guard = CacheGuard(pgvector_semantic_cache.FAILURES, time.monotonic, count_question)
     questions = PgvectorSemanticCache(stores.database, question_guard, now, count_question)
 

@@ -42,14 +42,14 @@ class EdgeCycle(RequestResponseCycle):
             raise RuntimeError(f"An answer does not go on with {kind!r} here.")
 
     def _headers(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        parts = [STATUS_LINE[status]]
+        all_lines = [STATUS_LINE[status].removesuffix(LINE_END)]
         for name, value in headers:
             begin = _begin(name)
-            parts += begin, value, LINE_END
+            all_lines.append(begin + value)
             if begin in FRAMING:
                 self._frame(begin, value.lower())
-        lines = b"".join(parts)
-        if lines.translate(None, SAYABLE) != LINE_END * (1 + len(parts) // 3):
+        lines = LINE_END.join(all_lines) + LINE_END
+        if len(lines.translate(None, SAYABLE)) != len(LINE_END) * len(all_lines):
             raise RuntimeError("A header's value has a character that no header has.")
         if not self.keep_alive and not self._says_close:
             lines += b"connection: close\r\n"

@@ -6,17 +6,17 @@ comparing.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
+from adapters.dialects.dialect import ClientRequest
 from api.auth import Caller
 from domain.canonical_json import digest
 from domain.response_cache import CachedAnswer, CacheKey, CachePolicy, ResponseCache, asked
 from domain.semantic_cache import NearQuestion, SemanticIndex, SemanticPlace, split_question
-from domain.upstream import Endpoint
 
 MOST_REMEMBERED_AT_ONCE = 1_000
 CLOSE_S = 2.0
@@ -26,12 +26,9 @@ class CacheQuery(msgspec.Struct, frozen=True):
     """What one request wants of the cache, as `key` and in its own words; an answer not older than `max_age_s`."""
 
     key: CacheKey
-    asked_for: str
     policy: CachePolicy
     caller: Caller
-    endpoint: Endpoint
-    stream: bool
-    members: Mapping[str, msgspec.Raw]
+    request: ClientRequest
     max_age_s: int | None
 
 
@@ -71,7 +68,8 @@ class SimilarAnswers:
         semantic = query.policy.semantic
         if semantic is None or not (self._index.can_compare and self._cache.is_asked):
             return None
-        question = split_question(asked(query.endpoint, query.asked_for, query.stream, query.members))
+        request = query.request
+        question = split_question(asked(request.endpoint, request.model, request.stream, request.members))
         if question is None:
             return None
         embedding = await self._embedder.embed(question.text, semantic.embedding_model, query.caller)

@@ -40,7 +40,7 @@ BUSY_RETRY_MS = 1_000
 """When something running is all that is in the way, nobody knows for how long."""
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, cache_hash=True):
     """`subject` says whose counter it is within its scope (`acc_1`, `acc_1/gpt-4o`); a limit that changes keeps its
     counter. Spend is in nano-USD, by day or month; `concurrent` has no window and nothing else goes without.
 

@@ -11,10 +11,9 @@ LONGEST_AMOUNT = 100
 
 def usd(nanos: int) -> str:
     """The exact decimal string, without trailing zeros beyond cents: `0.00125`, `12.50`."""
-    sign = "-" if nanos < 0 else ""
     whole, fraction = divmod(abs(nanos), NANOS_PER_USD)
-    digits = f"{fraction:09d}".rstrip("0").ljust(2, "0")
-    return f"{sign}{whole}.{digits}"
+    digits = ("%09d" % fraction).rstrip("0").ljust(2, "0") if fraction else "00"
+    return f"{'-' if nanos < 0 else ''}{whole}.{digits}"
 
 
 def nanos_from_usd(amount: str | Decimal) -> int:

@@ -373,10 +373,10 @@ def test_over_four_event_loops_one_leads(servers: ServiceEndpoints) -> None:
 
     async def work(number: int) -> list[CachedAnswer | None]:
         async with patient_client(servers.redis) as valkey, cache_over(valkey) as cache:
-            flights = SingleFlight(cache.answers, lambda: uuid.uuid4().hex)
+            flights = SingleFlight(cache.answers)
 
             async def ask() -> CachedAnswer | None:
-                turn = flights.turn(key)
+                turn = flights.turn(key, uuid.uuid4().hex)
                 if not await turn.is_clear():
                     await turn.wait(PATIENT_S)
                 if turn.answer is None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from adapters.dialects.dialect import ClientRequest
 from adapters.single_flight import FlightBounds, SingleFlight
-from api.answer_cache import AnswerCache, CacheTurn
+from api.answer_cache import AnswerCache, CacheTurn, Came
 from api.auth import Caller
 from api.similar_answers import SimilarAnswers
 from domain.catalog import Model
-from domain.ids import AccountId, UserId
+from domain.ids import AccountId, RequestId, UserId
 from domain.response_cache import CachePolicy
 from domain.semantic_cache import SemanticPolicy
 from domain.upstream import Reply, ReplyPiece
@@ -72,8 +72,7 @@ class Desk:
 
     def worker(self) -> AnswerCache:
         """Another process over the same stores."""
-        tokens = (f"{id(self)}-{number}" for number in self.numbers)
-        flights = SingleFlight(self.cache, lambda: next(tokens), FlightBounds(first_poll_s=0))
+        flights = SingleFlight(self.cache, FlightBounds(first_poll_s=0))
         similar = SimilarAnswers(self.cache, self.index, self.embedder, lambda: self.now)
         return AnswerCache(self.cache, flights, similar, lambda _: self.policy)
 
@@ -93,7 +92,9 @@ class Desk:
     def turn(
         self, asking: Asking, headers: dict[bytes, bytes] | None = None, through: AnswerCache | None = None
     ) -> CacheTurn:
-        return (through or self.answers).turn("fast", asking.caller, asking.request, headers or {})
+        body = msgspec.json.encode([asking.request.stream, asking.request.drop_params, asking.request.members])
+        came = Came(RequestId(f"{id(self)}-{next(self.numbers)}"), headers or {}, body)
+        return (through or self.answers).turn(asking.caller, asking.request, came)
 
     async def status(self, asking: Asking, headers: dict[bytes, bytes] | None = None) -> str:
         return (await self.ask(asking, headers))[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.single_flight import FlightBounds, SingleFlight
+from adapters.single_flight import FlightBounds, SingleFlight, Turn
 from domain.response_cache import CachedAnswer, CacheKey, Looked
 from tests.caching import MARK, Found, InMemoryResponseCache, an_answer, key_of, until
 
@@ -25,10 +25,13 @@ class Worker:
     """Asks as the request path would. `asking` is what the provider does; it is called by leaders only."""
 
     def __init__(self, cache: InMemoryResponseCache, bounds: FlightBounds = AT_ONCE) -> None:
-        tokens = count()
+        self._numbers = count()
         self.cache = cache
-        self.flights = SingleFlight(cache, lambda: f"{id(self)}-{next(tokens)}", bounds)
+        self.flights = SingleFlight(cache, bounds)
         self.asked = 0
+
+    def turn(self, key: CacheKey = KEY, max_age_s: int | None = None) -> Turn:
+        return self.flights.turn(key, f"{id(self)}-{next(self._numbers)}", max_age_s)
 
     async def ask(
         self,
@@ -38,7 +41,7 @@ class Worker:
         wait_s: float = LONG_S,
         max_age_s: int | None = None,
     ) -> CachedAnswer | None:
-        turn = self.flights.turn(key, max_age_s)
+        turn = self.turn(key, max_age_s)
         try:
             if not await turn.is_clear():
                 await turn.wait(wait_s)
@@ -261,7 +264,7 @@ async def test_a_worker_that_failed_leaves_it_to_another() -> None:
 
 async def test_nobody_waits_while_an_answer_that_was_found_is_served(worker: Worker) -> None:
     worker.cache.put(KEY, an_answer(), 60, MARK)
-    turn = worker.flights.turn(KEY)
+    turn = worker.turn()
 
     assert await turn.is_clear()
     assert turn.answer == an_answer()
@@ -279,7 +282,7 @@ async def test_another_workers_lock_is_not_waited_for_beyond_the_deadline(worker
 async def test_who_leaves_before_waiting_lets_the_next_one_lead(worker: Worker) -> None:
     gate = Gate()
     gate.opened.set()
-    leading, promoted = worker.flights.turn(KEY), worker.flights.turn(KEY)
+    leading, promoted = worker.turn(), worker.turn()
     waiting = asyncio.create_task(worker.ask(gate))
     await settled()
     leading.end()
@@ -291,7 +294,7 @@ async def test_who_leaves_before_waiting_lets_the_next_one_lead(worker: Worker) 
 
 async def test_who_takes_no_earlier_answer_waits_for_nobody_and_leads_nobody(worker: Worker) -> None:
     worker.cache.put(KEY, an_answer(), 60, MARK)
-    leading, blind = worker.flights.turn(KEY), worker.flights.blind(KEY)
+    leading, blind = worker.turn(), worker.flights.blind(KEY)
 
     assert await blind.is_clear()
     assert (blind.answer, blind.mark) == (None, MARK)
@@ -301,8 +304,41 @@ async def test_who_takes_no_earlier_answer_waits_for_nobody_and_leads_nobody(wor
 
 
 async def test_an_answer_ends_the_lead_of_a_turn_that_did_not_keep_it(worker: Worker) -> None:
-    turn = worker.flights.turn(KEY)
+    turn = worker.turn()
     assert await turn.is_clear()
     turn.answered(an_answer())
 
     assert (worker.cache.leads, len(worker.flights)) == ({}, 0)
+
+
+async def test_who_has_waited_too_long_just_when_the_leader_fails_asks_alone_and_the_next_one_leads(
+    worker: Worker,
+) -> None:
+    leading, late, third = worker.turn(), worker.turn(), worker.turn()
+    waiting = asyncio.create_task(late.wait(LONG_S))
+    await settled()
+    assert late.place
+    late.place.set_exception(TimeoutError())
+    leading.end()
+
+    await waiting
+    await third.wait(LONG_S)
+    assert (late.answer, late.token, third.token != "") == (None, "", True)
+    third.end()
+    late.end()
+    assert (len(worker.flights), worker.cache.leads) == (0, {})
+
+
+async def test_who_is_cancelled_in_line_is_passed_over(worker: Worker) -> None:
+    leading, leaving, third = worker.turn(), worker.turn(), worker.turn()
+    waiting = asyncio.create_task(leaving.wait(LONG_S))
+    await settled()
+    waiting.cancel()
+    leading.end()  # before the one that is cancelled knows it
+    await asyncio.wait({waiting})
+    leaving.end()
+
+    await third.wait(LONG_S)
+    assert third.token
+    third.end()
+    assert (len(worker.flights), worker.cache.leads) == (0, {})
