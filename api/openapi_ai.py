@@ -145,7 +145,7 @@ HEADERS = {
     "x-agg-cost-usd": header("What it cost; in a stream a comment line says it", "0.000105"),
     "x-agg-cache": header("`hit`, `miss`, or `bypass` where the cache was not asked", "bypass"),
     "x-agg-cache-similarity": header("How near the question is that was answered; only where it was another", "0.9731"),
-    "x-agg-attempts": header("Upstream calls that were made", "1"),
+    "x-agg-attempts": header("Upstream calls that were made; 0 when the cache answered", "1"),
     "x-agg-position": header("Where its end stands in the log; of a stream, its admission", "REQ:34"),
     "ratelimit-policy": header(
         "The limits that it counts in; `x-ratelimit-*` as OpenAI has them", '"key-requests-minute";q=600;w=60'

@@ -14,20 +14,24 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from bench.gateway import gateway, resting_balance, settled
-from bench.hotspots import Hotspot, record
+from bench.gateway import Running, gateway, resting_balance, settled
+from bench.hotspots import RATE_HZ, fold, record, share_of
 from bench.measure import GATED, KINDS, PACED, STREAMS, Meter, Scenario
 from bench.mock_upstream import CHUNKS, INPUT_TOKENS
 from bench.peers import PEERS
 from bench.processes import Cores, Failed, cpu_s, family, rss_mb
 from bench.rebuild import NAMES as READ_MODELS_MEASURED
 from bench.rebuild import main as rebuild
-from bench.report import OURS, Memory, Report, Subject, as_text
+from bench.report import OURS, Gate, Memory, Report, Subject, as_text
 from bench.target import Target, mock_counts, mock_upstream
 
 COST_NANOS = INPUT_TOKENS * 150 + CHUNKS * 600
 """gpt-4o-mini: 0.15 and 0.60 USD a million tokens."""
 BUSY = Scenario("plain", 64)
+GATE_KINDS = {"plain", "gated"}
+GATE_S, GATE_HZ = 8, 500
+ANSWERING = "api/ai_answer.py", "AiAnswer.run"
+"""From the admission on; what is not in it is the way there, and the server around."""
 SETTLE_S, IDLE_S = 1.0, 3.0
 MEMORY_REQUESTS = 100_000
 
@@ -96,8 +100,10 @@ class Bench:
             if self._options.profile:
                 for kind in dict.fromkeys(scenario.kind for scenario in self._scenarios):
                     scenario = Scenario(kind, BUSY.concurrency)
-                    spots = self._profile(running.target, running.ready.pids["api"], scenario)
-                    subject.hotspots[scenario.title] = spots
+                    samples = self._sampled(running, scenario, self._options.profile)
+                    subject.hotspots[scenario.title] = fold(samples)
+            if {scenario.kind for scenario in self._scenarios} >= GATE_KINDS:
+                subject.gate = self._gate(running, subject)
             answers = self._meter.answered.get(running.target.name, 0)
             subject.settled = settled(running, mock, before, served_before, answers, COST_NANOS)
 
@@ -134,15 +140,26 @@ class Bench:
             after.append(rss_mb(family(target.pids)))
         return Memory(requests=MEMORY_REQUESTS, start_mb=start, half_mb=after[0], end_mb=after[1])
 
-    def _profile(self, target: Target, pid: int, scenario: Scenario) -> list[Hotspot]:
+    def _sampled(self, running: Running, scenario: Scenario, seconds: int, rate_hz: int = RATE_HZ) -> str:
         """Samples while the load runs; what this costs is not among the measurements."""
-        seconds = self._options.profile
+        target, taken = running.target, list[str]()
         say(f"{target.name}: profile, {scenario.title}")
-        spots: list[Hotspot] = []
         meter = Meter(self._cores, seconds + 2, self._served)
-        meter.measure(target, scenario, meanwhile=lambda: spots.extend(record(pid, seconds)))
+        pid = running.ready.pids["api"]
+        meter.measure(target, scenario, meanwhile=lambda: taken.append(record(pid, seconds, rate_hz)))
         self._meter.answered[target.name] += meter.answered[target.name]
-        return spots
+        return taken[0]
+
+    def _gate(self, running: Running, subject: Subject) -> Gate:
+        """By shares of samples, for no clock tells the steps of interleaved requests apart."""
+        concurrency = BUSY.concurrency if BUSY in self._scenarios else self._scenarios[0].concurrency
+        outside: dict[str, float] = {}
+        for kind in sorted(GATE_KINDS):
+            scenario = Scenario(kind, concurrency)
+            whole = next(m.cpu_us for m in subject.measurements if m.scenario == scenario)
+            samples = self._sampled(running, scenario, GATE_S, GATE_HZ)
+            outside[kind] = whole * (1 - share_of(samples, *ANSWERING))
+        return Gate(concurrency=concurrency, plain_us=outside["plain"], gated_us=outside["gated"])
 
     def _guarded(self, name: str, measure: Callable[[], None]) -> None:
         """One that does not run does not spoil the others."""

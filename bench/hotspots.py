@@ -26,19 +26,30 @@ class Hotspot(msgspec.Struct, frozen=True):
     function: str
 
 
-def record(pid: int, seconds: int) -> list[Hotspot]:
-    """Packages and functions, the most own time first, then what calls most. Raises Failed."""
+def record(pid: int, seconds: int, rate_hz: int = RATE_HZ) -> str:
+    """Samples of a process that runs now, `outer;…;inner count` a line. Raises Failed."""
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "samples.txt"
-        argv = [tool("py-spy"), "record", "-p", str(pid), "-d", str(seconds), "-r", str(RATE_HZ), "-f", "raw"]
+        argv = [tool("py-spy"), "record", "-p", str(pid), "-d", str(seconds), "-r", str(rate_hz), "-f", "raw"]
         done = subprocess.run([*argv, "-o", str(out)], capture_output=True, text=True, check=False)
         if not out.exists():
             raise Failed(f"py-spy: {done.stderr[-300:]}")
-        return fold(out.read_text())
+        return out.read_text()
+
+
+def share_of(samples: str, module: str, function: str) -> float:
+    """Of all samples, those in this function or in what it called: between 0 and 1."""
+    inside = taken = 0
+    for line in samples.splitlines():
+        stack, _, count = line.rpartition(" ")
+        taken += int(count)
+        if (module, function) in map(_place, stack.split(";")):
+            inside += int(count)
+    return inside / max(1, taken)
 
 
 def fold(samples: str) -> list[Hotspot]:
-    """`outer;…;inner count` a line."""
+    """Packages and functions, the most own time first, then what calls most."""
     own: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()
     samples_taken = 0

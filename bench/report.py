@@ -29,6 +29,14 @@ class Memory(msgspec.Struct, kw_only=True):
         return self.end_mb - self.half_mb
 
 
+class Gate(msgspec.Struct, kw_only=True):
+    """CPU in microseconds a request without giving the answer: until it is admitted, and the server around that."""
+
+    concurrency: int
+    plain_us: float
+    gated_us: float
+
+
 class Subject(msgspec.Struct, kw_only=True):
     """One target's run."""
 
@@ -41,6 +49,7 @@ class Subject(msgspec.Struct, kw_only=True):
     measurements: list[Measurement] = []
     memory: Memory | None = None
     settled: Settled | None = None
+    gate: Gate | None = None
     hotspots: dict[str, list[Hotspot]] = {}
     """By scenario."""
     failure: str = ""
@@ -164,12 +173,27 @@ def _about(subject: Subject) -> Iterable[str]:
             f"  {'agrees' if settled.agrees else 'DOES NOT AGREE'}: upstream answered {settled.upstream_answers:,}, "
             f"clients have {settled.client_answers:,}; {charged}"
         )
+    if gate := subject.gate:
+        yield (
+            f"  the gate, {gate.concurrency} at once: {gate.gated_us:.0f} µs until it is admitted, plain "
+            f"{gate.plain_us:.0f}: {gate.gated_us - gate.plain_us:+.0f} (by samples, all but giving the answer)"
+        )
+    for miss, hit in _misses_and_hits(subject):
+        yield f"  a hit, {hit.concurrency} at once: {hit.cpu_us / miss.cpu_us:.2f} of a miss"
     for title, spots in subject.hotspots.items():
         yield f"  where the CPU goes ({title}): in it alone, and with what it called"
         rows = [
             [f"{spot.own_percent:.1f} %", f"{spot.total_percent:.1f} %", spot.module, spot.function] for spot in spots
         ]
         yield _table(["own", "total", "module", "function"], rows, (2, 3))
+
+
+def _misses_and_hits(subject: Subject) -> Iterable[tuple[Measurement, Measurement]]:
+    found = {m.scenario: m for m in subject.measurements}
+    for hit in subject.measurements:
+        miss = found.get(Scenario("gated", hit.concurrency))
+        if hit.kind == "hit" and miss is not None and miss.cpu_us:
+            yield miss, hit
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> str:
