@@ -7,6 +7,7 @@ are found by their leases, whose term is short here so that nobody waits for a m
 import asyncio
 import hashlib
 from collections import Counter, defaultdict
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,11 @@ from tests.e2e.conftest import REPORT
 from tests.e2e.running import Program
 from tests.e2e.storm import Evidence, gather_evidence
 
-STATUS = {RequestCompleted: "completed", RequestFailed: "failed", RequestAbandoned: "abandoned"}
+STATUS: dict[type[Any], str] = {
+    RequestCompleted: "completed",
+    RequestFailed: "failed",
+    RequestAbandoned: "abandoned",
+}
 
 
 @pytest.fixture(scope="module")
