@@ -1,11 +1,8 @@
 """Cached answers in Valkey: sealed, each with an end; one round trip to look, one to keep.
 
-    cache:{<scope>}:generation     the secret under which the scope's answers are sealed; replacing it purges them all
-    cache:{<scope>}:<digest>       a sealed answer
-    cache:{<scope>}:<digest>:lock  the token of who asks for it just now
-
-The braces keep what is read together on one node of a cluster. A generation that is lost, evicted for instance, takes
-its answers with it, and never brings any back.
+Short answers travel with the limits, on the connection that all share; a long one has a way of its own, lest it hold up
+what others wait for. A generation that is lost, evicted for instance, takes its answers with it, and never brings any
+back.
 """
 
 import asyncio
@@ -17,9 +14,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapters.answer_sealing import new_generation, open_answer, seal_answer
-from adapters.cache_guard import CacheGuard, NoAnswer
+from adapters.cache_guard import NoAnswer
+from adapters.response_cache_scripts import KEEP, LOOK, RELEASE, Way, generation_of, lock_of
 from adapters.sealing import SealBroken
-from adapters.valkey_scripts import Arguments, BatchedScripts, Script, ScriptCall, ValkeyAway
+from adapters.valkey_scripts import ScriptCall, ValkeyAway
 from domain.errors import Unavailable
 from domain.response_cache import LARGEST_ANSWER_BYTES, LONGEST_TTL_S, CachedAnswer, CacheKey, Looked
 
@@ -31,76 +29,53 @@ MEMORY_KNOWN_S = 1.0
 LEASE_MS = 60_000
 """A worker that died is waited for no longer; of two that overlap, the later answer is kept."""
 READ, ONLY_MARK = 1, 0
+SHORT_BYTES = 8_192
+"""Sealed. A full batch of them is 2 MB."""
+ANY_LENGTH = 2 * LARGEST_ANSWER_BYTES
+UNSURE_BYTES = 4 * LARGEST_ANSWER_BYTES
+"""May be kept while it is being found out how much room there is by now."""
+MAX_SCOPES = 10_000
+"""Of which it is known that they have a generation."""
 NOTHING_KNOWN = Looked(None, leads=True)
-
-# KEYS: generation, answer, lock. ARGV: token or '', its lease in ms, whether to read an answer.
-# Answers {generation or '', sealed answer or '', 1 if the token leads}.
-LOOK = Script("""
-local generation = redis.call('GET', KEYS[1]) or ''
-local sealed = ARGV[3] == '1' and generation ~= '' and redis.call('GET', KEYS[2]) or ''
-if sealed ~= '' or ARGV[1] == '' then return {generation, sealed, 0} end
-local holder = redis.call('GET', KEYS[3])
-if not holder then redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2]) end
-return {generation, '', (not holder or holder == ARGV[1]) and 1 or 0}
-""")
-
-# KEYS: the same. ARGV: token, the answer sealed, under which generation, ttl in s, the generation's ttl in s, whether
-# there was none. Answers 1, or 0 when it is another one by now.
-KEEP = Script("""
-local generation = redis.call('GET', KEYS[1])
-if generation == ARGV[3] then
-    redis.call('EXPIRE', KEYS[1], ARGV[5])
-elseif not generation and ARGV[6] == '1' then
-    redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[5])
-else
-    return 0
-end
-redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
-if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('DEL', KEYS[3]) end
-return 1
-""")
-
-RELEASE = Script("""
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-""")
 
 
 class ValkeyResponseCache:
     """Supplies `ResponseCache`. `clock` is monotonic seconds; `count` is told one outcome of every call, beside what
     the guard counts: `hit`, `miss`, `too_old`, `unreadable`; `stored`, `too_large`, `full`, `purged_meanwhile`;
-    `purged`. A mark is the scope's generation, empty where there is none yet. Close the scripts after it."""
+    `purged`. A mark is the scope's generation. Close the ways after it."""
 
     def __init__(
         self,
         valkey: Redis,
-        scripts: BatchedScripts,
+        short: Way,
+        long: Way,
         sealing_key: bytes,
-        guard: CacheGuard,
         now: Callable[[], datetime],
         clock: Callable[[], float],
         count: Callable[[str], None],
     ) -> None:
         self._valkey = valkey
-        self._scripts = scripts
+        self._short = short
+        self._long = long
         self._sealing_key = sealing_key
-        self._guard = guard
         self._now = now
         self._clock = clock
         self._count = count
-        self._has_room = True
+        self._begun: dict[str, None] = {}
+        self._room_bytes = UNSURE_BYTES
         self._room_known_until = 0.0
         self._measuring: asyncio.Task[None] | None = None
 
     @property
     def is_asked(self) -> bool:
-        return self._guard.would_try
+        return self._short.guard.would_try
 
     def look(
         self, key: CacheKey, token: str = "", max_age_s: int | None = None, *, may_read: bool = True
     ) -> Awaitable[Looked]:
-        call = self._call(LOOK, key, (token, LEASE_MS, READ if may_read else ONLY_MARK), self._hear)
-        return _Look(self, key, token, max_age_s, call, may_read=may_read)
+        look = _Look(self, key, token, max_age_s, may_read=may_read)
+        look.call = self._look(look, READ if may_read else ONLY_MARK, self._short, SHORT_BYTES)
+        return look
 
     def put(
         self,
@@ -111,20 +86,17 @@ class ValkeyResponseCache:
         token: str = "",
         kept: Callable[[], None] | None = None,
     ) -> bool:
-        if mark is None:
+        if not mark:
             return False
         if answer.size_bytes > LARGEST_ANSWER_BYTES:
             self._count("too_large")
             return False
-        if not self._room():
+        sealed = seal_answer(self._sealing_key, key, mark, answer)
+        if not self._takes(len(sealed)):
             self._count("full")
             return False
-        generation = mark or new_generation()
-        sealed = seal_answer(self._sealing_key, key, generation, answer)
-        ttl_s = max(1, min(ttl_s, LONGEST_TTL_S))
 
         def heard(reply: object) -> None:
-            self._hear(reply)
             if reply == 1:
                 self._count("stored")
                 if kept is not None:
@@ -135,30 +107,30 @@ class ValkeyResponseCache:
             if token:
                 self.release(key, token)
 
-        arguments = (token, sealed, generation, ttl_s, LONGEST_TTL_S, 0 if mark else 1)
-        return self._call(KEEP, key, arguments, heard) is not None
+        way = self._short if len(sealed) <= SHORT_BYTES else self._long
+        arguments = (token, sealed, mark, max(1, min(ttl_s, LONGEST_TTL_S)), LONGEST_TTL_S)
+        return way.call(KEEP, key, arguments, heard) is not None
 
     def release(self, key: CacheKey, token: str) -> None:
         """Where it is not heard, the lease ends by itself."""
-        if self._guard.begin():
-            self._scripts.call(RELEASE, (_lock_of(key),), (token,)).then(self._hear)
+        self._short.scripts.call(RELEASE, (lock_of(key),), (token,))
 
     async def purge(self, scope: str) -> None:
-        generation = new_generation()
+        generation, guard = new_generation(), self._short.guard
         try:
-            await self._guard.attempt(lambda: self._valkey.set(_generation_of(scope), generation, ex=LONGEST_TTL_S))
+            await guard.attempt(lambda: self._valkey.set(generation_of(scope), generation, ex=LONGEST_TTL_S))
         except NoAnswer:
             raise Unavailable("Cached answers cannot be purged now: Valkey does not answer.") from None
         self._count("purged")
 
     async def measure(self) -> None:
-        """How full Valkey is."""
+        """How much room there is."""
         try:
-            memory = await self._guard.attempt(lambda: self._valkey.info("memory"))
+            memory = await self._short.guard.attempt(lambda: self._valkey.info("memory"))
         except NoAnswer:
             return
         most = memory["maxmemory"] or memory["total_system_memory"]
-        self._has_room = memory["used_memory"] < MOST_MEMORY * most
+        self._room_bytes = max(0, int(MOST_MEMORY * most) - memory["used_memory"])
 
     async def aclose(self) -> None:
         if self._measuring is not None:
@@ -170,16 +142,31 @@ class ValkeyResponseCache:
         if look.call is None:
             return NOTHING_KNOWN
         try:
-            generation, sealed, leads = await look.call
+            generation, sealed, leads, is_long = await look.call
+            self._remember(look.key.scope, generation)
+            if is_long and (call := self._look(look, READ, self._long, ANY_LENGTH)):
+                generation, sealed, leads, is_long = await call
             answer = self._opened(look, generation, sealed)
-            if answer is None and sealed and look.token:  # there is one, but it will not do
-                again = self._call(LOOK, look.key, (look.token, LEASE_MS, ONLY_MARK), self._hear)
-                if again is None:
+            if answer is None and (sealed or is_long) and look.token:  # there is one, but it will not do, or not now
+                if (call := self._look(look, ONLY_MARK, self._short, SHORT_BYTES)) is None:
                     return NOTHING_KNOWN
-                generation, _, leads = await again
+                generation, _, leads, _ = await call
         except ValkeyAway:
             return NOTHING_KNOWN
         return Looked(answer, leads=bool(leads), mark=generation)
+
+    def _look(self, look: "_Look", what: int, way: Way, longest_bytes: int) -> ScriptCall | None:
+        """A scope that is new here is given a generation, if it has none."""
+        begin = b"" if look.key.scope in self._begun else new_generation()
+        return way.call(LOOK, look.key, (look.token, LEASE_MS, what, begin, LONGEST_TTL_S, longest_bytes))
+
+    def _remember(self, scope: str, generation: bytes) -> None:
+        if not generation:
+            self._begun.pop(scope, None)
+        elif scope not in self._begun:
+            if len(self._begun) >= MAX_SCOPES:
+                self._begun.clear()
+            self._begun[scope] = None
 
     def _opened(self, look: "_Look", generation: bytes, sealed: bytes) -> CachedAnswer | None:
         outcome, answer = "miss", None
@@ -197,28 +184,16 @@ class ValkeyResponseCache:
     def _age_s(self, answer: CachedAnswer) -> float:
         return (self._now() - answer.stored_at).total_seconds()
 
-    def _room(self) -> bool:
-        """As of a second ago, or longer if nobody has kept anything since."""
+    def _takes(self, size_bytes: int) -> bool:
+        """Out of the room there was a second ago. What is known from longer ago is good for a little only."""
         if self._clock() >= self._room_known_until and (self._measuring is None or self._measuring.done()):
             self._room_known_until = self._clock() + MEMORY_KNOWN_S
+            self._room_bytes = min(self._room_bytes, UNSURE_BYTES)
             self._measuring = asyncio.create_task(self.measure())
-        return self._has_room
-
-    def _call(
-        self, script: Script, key: CacheKey, arguments: Arguments, heard: Callable[[object], None]
-    ) -> ScriptCall | None:
-        """On its way; None while nobody asks."""
-        if not self._guard.begin():
-            return None
-        call = self._scripts.call(script, (_generation_of(key.scope), _answer_of(key), _lock_of(key)), arguments)
-        call.then(heard)
-        return call
-
-    def _hear(self, reply: object) -> None:
-        if isinstance(reply, ValkeyAway):
-            self._guard.failed()
-        else:
-            self._guard.succeeded()
+        if size_bytes > self._room_bytes:
+            return False
+        self._room_bytes -= size_bytes
+        return True
 
 
 class _Look:
@@ -232,7 +207,6 @@ class _Look:
         key: CacheKey,
         token: str,
         max_age_s: int | None,
-        call: ScriptCall | None,
         *,
         may_read: bool,
     ) -> None:
@@ -240,20 +214,8 @@ class _Look:
         self.key = key
         self.token = token
         self.max_age_s = max_age_s
-        self.call = call
+        self.call: ScriptCall | None = None
         self.may_read = may_read
 
     def __await__(self) -> Generator[Any, Any, Looked]:
         return self._cache.heard(self).__await__()
-
-
-def _generation_of(scope: str) -> str:
-    return f"cache:{{{scope}}}:generation"
-
-
-def _answer_of(key: CacheKey) -> str:
-    return f"cache:{{{key.scope}}}:{key.digest}"
-
-
-def _lock_of(key: CacheKey) -> str:
-    return f"cache:{{{key.scope}}}:{key.digest}:lock"

@@ -100,7 +100,7 @@ class AiAnswer:
                         self._held.turn.pass_by(piece)
                         await self._pass_on(piece)
                 self._keep(None)
-                self._held.count_use()
+                self._held.count_end()
                 self._is_told = True
                 await self._give(_receipt(self._running) + closing, more=False)
         finally:
@@ -139,12 +139,12 @@ class AiAnswer:
 
     async def _give_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self._is_told = True
-        self._held.count_use()
+        self._held.count_end()
         await is_taken(send_whole(self._send, status, headers, body), SLOW_CLIENT_S)
 
     async def _fail(self, error: Exception) -> None:
         """Once the stream has begun, an error is an event, and nothing says that all is well."""
-        self._held.count_use()
+        self._held.count_end()
         failure, request_id = failure_from(error, FAILED), self._running.command.call.request_id
         if self._started:
             await self._give(self._errors.event(failure, request_id), more=False)

@@ -7,7 +7,7 @@ from adapters.dialects.dialect import ClientRequest
 from domain.response_cache import CacheKey, cache_key
 
 REMEMBERED = 10_000
-"""Bodies, of 32 bytes each: nothing of what was asked is kept."""
+"""Bodies, by their hash: nothing of what was asked is kept."""
 
 
 class CacheKeys:

@@ -11,6 +11,7 @@ from adapters import pgvector_semantic_cache, valkey_response_cache
 from adapters.cache_guard import CacheGuard
 from adapters.live_directory import LiveDirectory
 from adapters.pgvector_semantic_cache import PgvectorSemanticCache
+from adapters.response_cache_scripts import Way
 from adapters.single_flight import SingleFlight
 from adapters.valkey_response_cache import ValkeyResponseCache
 from adapters.valkey_scripts import BatchedScripts
@@ -20,6 +21,8 @@ from api.telemetry import CacheTelemetry
 from domain.ports import Database
 from domain.response_cache import CachePolicy
 
+MOST_LONG_AT_ONCE = 16
+"""Of answers that may have a megabyte each."""
 LOOK_EVERY_S = 5.0
 """Between two looks at whether questions can be compared."""
 
@@ -51,10 +54,10 @@ def compose_caching(
     telemetry: CacheTelemetry,
 ) -> Caching:
     count, count_question = telemetry.count, telemetry.of("question")
-    guard = CacheGuard(valkey_response_cache.FAILURES, time.monotonic, count)
-    cache = ValkeyResponseCache(
-        stores.valkey, stores.scripts, stores.sealing_key, guard, now, time.monotonic, count
-    )
+    guard, long_guard = (CacheGuard(valkey_response_cache.FAILURES, time.monotonic, count) for _ in range(2))
+    long = Way(BatchedScripts(stores.valkey), long_guard, MOST_LONG_AT_ONCE)
+    short = Way(stores.scripts, guard)
+    cache = ValkeyResponseCache(stores.valkey, short, long, stores.sealing_key, now, time.monotonic, count)
     flights = SingleFlight(cache)
     question_guard = CacheGuard(pgvector_semantic_cache.FAILURES, time.monotonic, count_question)
     questions = PgvectorSemanticCache(stores.database, question_guard, now, count_question)
@@ -68,5 +71,6 @@ def compose_caching(
     async def close() -> None:
         await similar.close()
         await cache.aclose()
+        await long.scripts.aclose()
 
     return Caching(AnswerCache(cache, flights, similar, policy_of), questions, close)

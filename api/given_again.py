@@ -1,11 +1,14 @@
 """An answer that was kept, given again: in the shape in which it was given first, once its cost is on the log."""
 
+import asyncio
+
 from api.ai_answer import EVENT_STREAM, JSON, as_header, receipt
 from api.asked import Asked
 from api.send import send_whole
 from api.slow_client import is_taken
 from api.telemetry import RequestTelemetry
 from commands.answer_from_cache import AnswerFromCache, HitFacts
+from domain.errors import OutcomeUnknown
 from domain.money import usd
 from domain.request import RequestCached
 from domain.response_cache import CachedAnswer, CachePolicy
@@ -18,9 +21,13 @@ class GivenAgain:
 
     async def give(self, asked: Asked, answer: CachedAnswer, policy: CachePolicy) -> None:
         """Raises CreditExhausted, Unavailable and Busy, and then nothing was given. What may have been recorded all the
-        same (OutcomeUnknown) may be charged, as any end that is not confirmed."""
-        end, position = await self._answer_from_cache.record(_facts(asked, answer, policy))
-        asked.held.count_use(end)
+        same (OutcomeUnknown, or nobody waits any more) may be charged, and counts so."""
+        try:
+            end, position = await self._answer_from_cache.record(_facts(asked, answer, policy))
+        except (OutcomeUnknown, asyncio.CancelledError):
+            asked.held.count_use(0, policy.hit_nanos(answer))
+            raise
+        asked.held.count_use(0, end.cost_nanos)
         self._telemetry.cached(end, asked.started_s)
         cost = usd(end.cost_nanos)
         headers = _headers(asked, end, position, cost)

@@ -7,7 +7,6 @@ from api.answer_cache import BYPASS, CacheTurn
 from api.open_streams import OpenStreams
 from api.rate_limits import UNLIMITED, Permit
 from commands.running import Running
-from domain.request import RequestEnd
 
 
 class Held:
@@ -41,18 +40,21 @@ class Held:
         """For what the first one is too small for."""
         self._further = permit
 
-    def count_use(self, end: RequestEnd | None = None) -> None:
-        """By its `end`, or that of what runs. Before the client is told: who asks next finds the place free."""
-        if self._is_counted:
-            return
-        self._is_counted = True
-        end = end or (self.running and self.running.end)
-        self._permit.ended(end.tokens.total if end else 0, end.cost_nanos if end else 0)
-        self._further.ended(0, 0)
+    def count_use(self, tokens: int, nanos: int) -> None:
+        """Before the client is told: who asks next finds the place free. Only the first word counts."""
+        if not self._is_counted:
+            self._is_counted = True
+            self._permit.ended(tokens, nanos)
+            self._further.ended(0, 0)
+
+    def count_end(self) -> None:
+        """What was used by the end of what runs; nothing without one."""
+        end = self.running.end if self.running else None
+        self.count_use(end.tokens.total if end else 0, end.cost_nanos if end else 0)
 
     def give_back(self) -> None:
         """As often as you like."""
-        self.count_use()
+        self.count_end()
         self.turn.end()
         if self._streams is not None:
             self._streams.give_back(self._streams_key)

@@ -17,7 +17,7 @@ from domain.response_cache import CachedAnswer, CachePolicy
 
 
 class HitFacts(msgspec.Struct, frozen=True):
-    """Who asked, and the `answer` there is. `route` is empty for a plain model; `policy` says what a hit costs."""
+    """Who asked, and the `answer` there is: kept for a `route`, whose `policy` says what a hit costs."""
 
     request_id: RequestId
     account_id: AccountId

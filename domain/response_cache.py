@@ -74,7 +74,8 @@ def cache_key(
 ) -> CacheKey | None:
     """The same for requests that mean the same, and for no others; None for one that is not to be cached.
 
-    `scope` is an account's id or `SHARED`, `model` the model that answers, with its provider. `members` are the
+    `scope` is an account's id or `SHARED`, `model` the name that was asked for: a route that leads elsewhere by now
+    still gives what it gave before, until that ends or is purged. `members` are the
     request's, each encoded; all count but those that change nothing of the answer. A stream with a usage event is
     another answer than one without.
     """

@@ -191,15 +191,15 @@ def test_a_near_question_gets_the_same_answer_for_nothing_and_its_embedding_is_c
 
 
 def test_embeddings_are_part_of_the_accounts_usage(on: Program, subject: str) -> None:
-    def spent() -> int:
+    def spent(up_to: httpx.Response) -> int:
+        seen = {"group_by": "model", "min_position": up_to.headers["x-agg-position"]}
         with client_of(on.base_url, on.api_key) as client:
-            groups = client.get("/api/v1/users/usage", params={"group_by": "model"}).json()["data"]
+            groups = client.get("/api/v1/users/usage", params=seen).json()["data"]
         return sum(group["cost_nanos"] for group in groups if group["model"] == "words/bag")
 
-    before = spent()
-    ask(on, subject, QUESTION)
+    before = spent(ask(on, subject, FAR))
 
-    until(lambda: spent() == before + 7 * 20)
+    assert spent(ask(on, subject, QUESTION)) == before + 7 * 20
 
 
 def test_a_far_question_is_answered_anew(on: Program, subject: str) -> None:

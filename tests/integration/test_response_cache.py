@@ -14,10 +14,12 @@ from redis.asyncio import Redis
 from adapters.cache_guard import FAILURES_TO_OPEN, OPEN_S, CacheGuard
 from adapters.embedded.valkey import ValkeyServer
 from adapters.endpoints import RedisEndpoint, ServiceEndpoints
+from adapters.response_cache_scripts import Way
 from adapters.single_flight import SingleFlight
 from adapters.valkey import open_valkey
-from adapters.valkey_response_cache import FAILURES, KEEP, ValkeyResponseCache
+from adapters.valkey_response_cache import FAILURES, SHORT_BYTES, ValkeyResponseCache
 from adapters.valkey_scripts import BatchedScripts, Script
+from api.caching import MOST_LONG_AT_ONCE
 from domain.errors import Unavailable
 from domain.response_cache import LARGEST_ANSWER_BYTES, CachedAnswer, CacheKey, Looked
 from tests.caching import SEALING_KEY, Clock, Outcomes, an_answer, key_of
@@ -35,10 +37,14 @@ class Cache:
         self.valkey = valkey
         self.clock, self.outcomes = Clock(), Outcomes()
         self.scripts = BatchedScripts(valkey, timeout_s=limit_s)
-        guard = CacheGuard(FAILURES, self.clock.monotonic, self.outcomes, limit_s)
+        self.long_scripts = BatchedScripts(valkey, timeout_s=limit_s)
+        short, long = (self._way(scripts, limit_s) for scripts in (self.scripts, self.long_scripts))
         self.answers = ValkeyResponseCache(
-            valkey, self.scripts, SEALING_KEY, guard, self.clock.now, self.clock.monotonic, self.outcomes
+            valkey, short, long, SEALING_KEY, self.clock.now, self.clock.monotonic, self.outcomes
         )
+
+    def _way(self, scripts: BatchedScripts, limit_s: float) -> Way:
+        return Way(scripts, CacheGuard(FAILURES, self.clock.monotonic, self.outcomes, limit_s), MOST_LONG_AT_ONCE)
 
     async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None:
         return (await self.answers.look(key, max_age_s=max_age_s)).answer
@@ -50,7 +56,8 @@ class Cache:
         is_kept = asyncio.get_running_loop().create_future()
         if not self.answers.put(key, answer, 60, mark, token, lambda: is_kept.set_result(True)):
             return False
-        await self.scripts.call(NOTHING, (), ())  # whatever was told before is done by then
+        for scripts in (self.scripts, self.long_scripts):
+            await scripts.call(NOTHING, (), ())  # whatever was told before is done by then
         return is_kept.done()
 
     async def leads(self, key: CacheKey, token: str, max_age_s: int | None = None) -> bool:
@@ -60,6 +67,7 @@ class Cache:
     async def aclose(self) -> None:
         await self.answers.aclose()
         await self.scripts.aclose()
+        await self.long_scripts.aclose()
 
 
 @asynccontextmanager
@@ -334,21 +342,70 @@ async def test_an_answer_that_comes_after_a_purge_is_not_kept_and_still_ends_the
     assert await cache.leads(key, "other")
 
 
+async def test_the_first_answers_of_a_scope_that_are_asked_for_at_once_are_all_kept(cache: Cache) -> None:
+    scope = new_scope()
+    keys = [key_of(scope, seed=number) for number in range(5)]
+    looked = [await cache.answers.look(key, key.digest) for key in keys]
+    for key, seen in zip(keys, looked, strict=True):
+        assert await cache.put(key, an_answer(), key.digest, seen.mark)
+
+    assert {await cache.get(key) for key in keys} == {an_answer()}
+
+
 async def test_the_first_answer_of_a_scope_may_have_been_asked_before_its_first_purge(cache: Cache) -> None:
     key = new_key()
     looked = await cache.answers.look(key, "mine")
     await cache.answers.purge(key.scope)
 
-    assert looked.mark == b""
     assert not await cache.put(key, an_answer(), "mine", looked.mark)
 
 
-async def test_an_answer_that_is_told_twice_is_kept(cache: Cache) -> None:
-    """A batch goes out again where its connection broke: the first of a scope finds its own generation then."""
-    key, generation = new_key(), b"x" * 16
-    keys = (f"cache:{{{key.scope}}}:generation", place_of(key), f"{place_of(key)}:lock")
-    for _ in range(2):
-        assert await cache.scripts.call(KEEP, keys, ("", b"sealed", generation, 60, 60, 1)) == 1
+async def test_a_generation_that_is_lost_is_made_anew_and_nothing_of_before_is_kept_under_it(cache: Cache) -> None:
+    key = new_key()
+    before = await cache.answers.look(key, "mine")
+    await cache.valkey.delete(f"cache:{{{key.scope}}}:generation")
+    lost, after = [await cache.answers.look(key, "mine") for _ in range(2)]
+
+    assert lost.mark == b""
+    assert after.mark not in (b"", before.mark)
+    assert not await cache.put(key, an_answer(), "mine", before.mark)
+    assert not await cache.put(key, an_answer(), "mine", lost.mark)
+    assert await cache.put(key, an_answer(), "mine", after.mark)
+
+
+async def test_a_long_answer_has_a_connection_of_its_own(cache: Cache) -> None:
+    short, long = new_key(), new_key()
+    answers = {short: an_answer(b"x"), long: an_answer(os.urandom(2 * SHORT_BYTES))}
+    for key, answer in answers.items():
+        assert await cache.put(key, answer)
+        assert await cache.get(key) == answer
+    await cache.long_scripts.aclose()
+
+    assert await cache.get(short) == answers[short]
+    assert await cache.get(long) is None
+
+
+async def test_only_so_many_long_answers_are_on_their_way_at_once(cache: Cache) -> None:
+    """More than that are misses: nobody waits for a megabyte of another's."""
+    scope = new_scope()
+    keys = [key_of(scope, seed=number) for number in range(MOST_LONG_AT_ONCE + 2)]
+    for key in keys:
+        assert await cache.put(key, an_answer(os.urandom(2 * SHORT_BYTES)))
+    looked = await asyncio.gather(*(asyncio.ensure_future(cache.answers.look(key, key.digest)) for key in keys))
+
+    assert sum(found.answer is not None for found in looked) == MOST_LONG_AT_ONCE
+    assert all(found.leads for found in looked if found.answer is None)
+
+
+async def test_room_that_was_known_long_ago_is_good_for_a_little_only(cache: Cache) -> None:
+    large = an_answer(os.urandom(LARGEST_ANSWER_BYTES))
+    await cache.answers.measure()
+    await cache.put(new_key(), an_answer())
+    cache.clock.move(60)
+    marks = [(key, (await cache.answers.look(key)).mark) for key in [new_key() for _ in range(6)]]
+    taken = [cache.answers.put(key, large, 60, mark) for key, mark in marks]  # in one turn of the loop
+
+    assert taken == [True] * 3 + [False] * 3
 
 
 async def test_who_finds_no_answer_that_will_do_leads(cache: Cache) -> None:
