@@ -13,8 +13,8 @@ from adapters.cache_guard import CacheGuard
 from adapters.valkey_scripts import Arguments, BatchedScripts, Script, ScriptCall, ValkeyAway
 from domain.response_cache import CacheKey
 
-# KEYS: generation, answer, lock. ARGV: token or '', its lease in ms, whether to read an answer, a generation if there is
-# none ('': none is made), its ttl in s, the longest answer to give, in bytes.
+# KEYS: generation, answer, lock. ARGV: token or '', its lease in ms, whether to read an answer, a generation for when
+# there is none ('': none is made), its ttl in s, the longest answer to give, in bytes.
 # Answers {generation or '', sealed answer or '', 1 if the token leads, 1 if the answer is too long}.
 LOOK = Script("""
 local generation, sealed = redis.call('GET', KEYS[1]) or '', ''

@@ -12,7 +12,9 @@ background tries to tell it what happened meanwhile, and once it knows all, it c
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import count
 
 import structlog
 
@@ -21,7 +23,7 @@ from adapters.local_limits import LocalLimits
 from adapters.spend_seeds import SpendSeeds
 from adapters.untold_limits import Ended, Rules, Running
 from adapters.valkey_scripts import MAX_BATCH, BatchedScripts, ValkeyAway
-from domain.errors import Unavailable
+from domain.errors import Busy, Unavailable
 from domain.ids import RequestId
 from domain.limit_book import NO_SEEDS
 from domain.limits import Demand, Rule, SpentSince, Unseeded, Verdict
@@ -54,6 +56,7 @@ class ValkeyLimiter:
         self._clock_ms = clock_ms
         self._pause_s = pause_s
         self._running: dict[RequestId, None] = {}
+        self._rounds = count()
         self._returning: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -85,7 +88,8 @@ class ValkeyLimiter:
 
     async def touch(self, rules: Sequence[Rule], request_id: RequestId) -> None:
         rules = tuple(rules)
-        self._local.touch(rules, request_id)
+        with suppress(Busy):
+            self._local.touch(rules, request_id)
         if rules and not self.degraded:
             try:
                 await self._script.touch(rules, request_id)
@@ -177,7 +181,7 @@ class ValkeyLimiter:
         await self._script.finish((), RequestId(self._worker), 0, 0)
         while untold:
             await self._tell_running(untold.take_running(MAX_BATCH))
-            untold.close_used(f"{self._worker}:{self._clock_ms()}", MAX_BATCH)
+            untold.close_used(f"{self._worker}:{self._clock_ms()}:{next(self._rounds)}", MAX_BATCH)
             await self._tell_ended(untold.some_ended(MAX_BATCH))
 
     async def _tell_running(self, running: Sequence[Running]) -> None:

@@ -34,6 +34,7 @@ class ValkeyAway(Exception):
 PENDING = object()
 """Instead of an answer, until there is one."""
 NOT_KNOWN = "NOSCRIPT"
+NOT_SERVING = ("READONLY", "LOADING", "MASTERDOWN")
 
 logger = structlog.get_logger()
 
@@ -201,7 +202,10 @@ class BatchedScripts:
     def _hear(self, replies: list[Any]) -> None:
         batch = self._no_longer_under_way()
         assert batch is not None
-        unknown = _settled(batch.calls, replies)
+        unknown, is_useless = _settled(batch.calls, replies)
+        if is_useless and self._wire is not None:
+            self._wire.abort()
+            self._wire = None
         if unknown and not batch.was_loaded:
             scripts = {call.script for call in unknown}
             loads = [ScriptCall(self._loop, script, script.packed_load()) for script in scripts]
@@ -244,17 +248,20 @@ class BatchedScripts:
             call.settle(ValkeyAway(reason))
 
 
-def _settled(calls: Sequence[ScriptCall], replies: Sequence[Any]) -> list[ScriptCall]:
-    """All but those that it gives back, whose script is not known there."""
+def _settled(calls: Sequence[ScriptCall], replies: Sequence[Any]) -> tuple[list[ScriptCall], bool]:
+    """All but those that it gives back, whose script is not known there; and whether this server does not serve now:
+    behind its address there may be another one."""
     unknown: list[ScriptCall] = []
+    is_useless = False
     for call, reply in zip(calls, replies, strict=True):
         if type(reply) is not ReplyError:
             call.settle(reply)
         elif str(reply).startswith(NOT_KNOWN):
             unknown.append(call)
         else:
+            is_useless = is_useless or str(reply).startswith(NOT_SERVING)
             call.settle(ValkeyAway(str(reply)))
-    return unknown
+    return unknown, is_useless
 
 
 def _packed(*words: bytes | str | int) -> bytes:

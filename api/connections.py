@@ -36,6 +36,7 @@ class Connections(Mapping[str, Provider]):
         self._stack = stack
         self._own: dict[str, Account] = {}
         self._unusable: frozenset[str] = frozenset()
+        self._unopened: frozenset[str] = frozenset()
         """What was warned of already."""
 
     def __getitem__(self, connection: str) -> Provider:
@@ -55,9 +56,20 @@ class Connections(Mapping[str, Provider]):
             self.version += 1
         for connection, account in wanted.items():
             if account is not None and self._own.get(connection) != account:
-                self._providers[connection] = await open_account(account, self._stack)
-                self._own[connection] = account
-                self.version += 1
+                await self._open(connection, account)
+
+    async def _open(self, connection: str, account: Account) -> None:
+        """What cannot be opened is left out, and keeps no other from being opened."""
+        try:
+            self._providers[connection] = await open_account(account, self._stack)
+        except ValueError as unusable:
+            if connection not in self._unopened:
+                log.warning("deployment_cannot_be_opened", connection=connection, reason=type(unusable).__name__)
+            self._unopened |= {connection}
+            return
+        self._unopened -= {connection}
+        self._own[connection] = account
+        self.version += 1
 
     def _account(self, deployment: Deployment) -> Account | None:
         """None where its provider is not reachable from here, or its key is not in the environment."""

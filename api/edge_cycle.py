@@ -29,7 +29,7 @@ class EdgeCycle(RequestResponseCycle):
         """Raises RuntimeError for what is no HTTP answer."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        if self.disconnected:
+        if self.disconnected or self.transport.is_closing():
             return
         kind = message["type"]
         if kind == "http.response.start" and not self.response_started:

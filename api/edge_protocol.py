@@ -12,6 +12,7 @@ from api.edge_cycle import EdgeCycle
 HEADER_DEADLINE_S = 10.0
 MAX_HEADER_BYTES = 64 * 1024
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+UNREADABLE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -28,6 +29,8 @@ class EdgeProtocol(HttpToolsProtocol):
     _newest_bytes = 0
     _header_deadline: asyncio.TimerHandle | None = None
     _idle_since_s: float | None = None
+    _running: RequestResponseCycle | None = None
+    _last_words = b""
 
     def __init__(self, *arguments: Any, most_connections: int, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -41,8 +44,14 @@ class EdgeProtocol(HttpToolsProtocol):
             self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """All that is asked for here hears of it: uvicorn tells only what came last."""
         self._stop_deadline()
         super()._unset_keepalive_if_required()
+        for cycle in (self._running, *[waiting for waiting, _ in self.pipeline]):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._running = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -59,6 +68,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._idle_since_s = None
         self._in_headers = True
         self._header_bytes = 0
 
@@ -130,13 +140,27 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._last_words:
+            self.transport.write(self._last_words)
+            self.transport.close()
+            return
         self._idle_since_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._look_after(self.timeout_keep_alive)
 
     def _unset_keepalive_if_required(self) -> None:
-        """uvicorn calls it when something is read."""
-        self._idle_since_s = None
+        """uvicorn calls it when something is read. Only a request makes a connection busy, and that has its own end."""
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def send_400_response(self, msg: str) -> None:
+        """After the answers to what came before."""
+        if self.is_asked:
+            self._refuse(UNREADABLE)
+        else:
+            super().send_400_response(msg)
 
     def _look_after(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self._look)
@@ -166,10 +190,14 @@ class EdgeProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _refuse(self, answer: bytes) -> None:
-        """What was read together with the headers is parsed to its end, and goes nowhere."""
+        """What was read together with the headers is parsed to its end, and goes nowhere. It is said after the answers
+        to what came before."""
         self._refused = True
-        self.transport.write(answer)
-        self.transport.close()
+        if self.is_asked:
+            self._last_words = answer
+        else:
+            self.transport.write(answer)
+            self.transport.close()
 
     def _start_deadline(self) -> None:
         self._header_deadline = self.loop.call_later(HEADER_DEADLINE_S, self.transport.close)

@@ -111,8 +111,10 @@ class Routing:
         names = frozenset(deployments)
         self.breakers.keep(names)
         self.views.keep(names)
-        await self.connections.keep(deployments.values())
-        await self.breakers.sync()
+        try:
+            await self.connections.keep(deployments.values())
+        finally:
+            await self.breakers.sync()
 
 
 def compose_routing(

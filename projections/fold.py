@@ -24,6 +24,7 @@ from projections.strand import Refused, Step, Strand
 IDLE_CHECK_S = 1.0
 PACE_S = 0.05
 STALLED_CHECKS = 2
+MOST_PATIENCE = 64
 """So many idle checks in a row find messages in the stream that do not come: open a new feed. Twice as many each time
 until something comes, so that what only is slow to arrive arrives."""
 REFUSALS = (RowsRefused, ValueError, TypeError, OverflowError)
@@ -153,7 +154,7 @@ class Folder:
             self.caught_up, self.complete_at = True, position
             return 0
         if idle + 1 >= self._patience:
-            self._patience *= 2
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
             raise FeedBroken(f"stalled at {position}, the stream is at {end}")
         return idle + 1
 

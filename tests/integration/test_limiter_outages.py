@@ -215,6 +215,22 @@ async def test_valkey_is_told_what_was_used_without_it(server: ValkeyServer, lim
     assert await remaining(limiter, *rules) == [100 - 12 - 1 - 18, 1_000 - 40 - 20 - 90]
 
 
+async def test_what_was_used_in_two_outages_within_a_millisecond_is_told_twice(server: ValkeyServer) -> None:
+    """Each telling has a name of its own; one that Valkey knows already counts nothing."""
+    async with scripts_on(server.endpoint, TIMEOUT_S) as scripts:
+        limiter = ValkeyLimiter(scripts, Books(), worker="w", workers=1, clock_ms=lambda: 10**12, pause_s=0.01)
+        for ident in ("one", "two"):
+            stop(server)
+            await limiter.admit([TOKENS], demand(f"{ident}, of which Valkey may know"))
+            limiter.finish([TOKENS], demand(f"{ident}, of which Valkey may know").request_id, 0, 0)
+            await limiter.admit([TOKENS], demand(ident, 10))
+            limiter.finish([TOKENS], demand(ident).request_id, 10, 0)
+            await back(server, limiter)
+
+        assert await remaining(limiter, TOKENS) == [980]
+        await limiter.aclose()
+
+
 async def test_a_slot_that_was_given_without_valkey_is_held_and_freed_there(
     server: ValkeyServer, limiter: ValkeyLimiter
 ) -> None:

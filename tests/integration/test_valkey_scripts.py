@@ -211,3 +211,18 @@ async def test_a_batch_is_bounded_by_its_size_and_one_call_always_goes(
     assert (second.answer, third.answer) == (b"b", module.PENDING)
     assert await third == b"c"
     assert await scripts.call(ECHO, (), ("x" * 3 * size,)) == b"x" * 3 * size
+
+
+async def test_a_server_that_does_not_serve_now_is_left_for_whoever_is_behind_its_address(
+    scripts: BatchedScripts, client: Redis
+) -> None:
+    """A replica that was a master, for one: the connection would go on to it for ever."""
+    refuse = Script("return redis.error_reply('READONLY You cannot write against a replica')")
+    await scripts.call(ECHO, (), ("1",))
+    before = {each["id"] for each in await client.client_list()}
+    with pytest.raises(ValkeyAway, match="READONLY"):
+        await scripts.call(refuse, (), ())
+    assert await scripts.call(ECHO, (), ("2",)) == b"2"
+
+    after = {each["id"] for each in await client.client_list()}
+    assert len(after - before) == len(before - after) == 1

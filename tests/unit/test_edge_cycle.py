@@ -24,6 +24,9 @@ class Transport:
     def close(self) -> None:
         self.is_closed = True
 
+    def is_closing(self) -> bool:
+        return self.is_closed
+
 
 class Flow:
     write_paused = False

@@ -300,6 +300,21 @@ async def test_bug_a_connection_was_closed_under_a_running_call(monkeypatch: pyt
     assert len(closed) == 2
 
 
+async def test_bug_one_deployment_that_could_not_be_opened_kept_all_others_from_being_opened() -> None:
+    usual = Account("openai", VENDORS["openai"], "http://127.0.0.1:1/v1", "usual")
+    fine = Deployment(
+        name="fine", model="gpt", provider="openai", upstream_model="gpt", base_url="http://127.0.0.1:2/v1"
+    )
+    bad = msgspec.structs.replace(fine, name="bad", base_url=f"https://{'x' * 64}.example.com/v1")
+    async with AsyncExitStack() as stack:
+        connections = Connections({}, {"openai": usual}, load_settings({}), stack)
+        for _ in range(2):
+            await connections.keep([bad, fine])
+
+        assert (bad.connection in connections, fine.connection in connections) == (False, True)
+        assert connections.version == 1
+
+
 async def test_bug_streams_of_one_key_took_every_connection() -> None:
     house_of_streams = OpenStreams(3)
     gateways = [Gateway(Scripted(piece(8), asyncio.Event(), LAST)).replace(streams=house_of_streams) for _ in range(5)]

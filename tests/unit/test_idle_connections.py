@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.edge_protocol import EdgeProtocol
+from api.edge_protocol import MAX_HEADER_BYTES, EdgeProtocol
 from api.send import send_whole
 
 KEEP_ALIVE_S = 75
@@ -70,6 +70,11 @@ class Transport:
     def close(self) -> None:
         self.is_closed = True
 
+    def pause_reading(self) -> None:
+        return
+
+    resume_reading = pause_reading
+
 
 class Connection:
     def __init__(self) -> None:
@@ -129,3 +134,71 @@ async def test_many_answers_need_one_timer_and_a_connection_that_is_gone_needs_n
     connection.protocol.connection_lost(OSError())
 
     assert not connection.loop.due
+
+
+async def test_what_is_no_request_does_not_keep_a_connection_open(connection: Connection) -> None:
+    await connection.ask()
+    for _ in range(4):
+        connection.loop.pass_by(KEEP_ALIVE_S / 4)
+        if not connection.transport.is_closed:
+            connection.protocol.data_received(b"\r\n")
+
+    assert connection.transport.is_closed
+
+
+async def test_a_body_that_comes_after_its_answer_does_not_keep_a_connection_open(connection: Connection) -> None:
+    connection.protocol.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    connection.protocol.data_received(b"12345")
+
+    connection.loop.pass_by(KEEP_ALIVE_S)
+
+    assert connection.transport.is_closed
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * MAX_HEADER_BYTES + b"\r\n\r\n", b"431"),
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_told_so_after_the_answer_before_it(
+    connection: Connection, bad: bytes, status: bytes
+) -> None:
+    connection.may_answer.clear()
+    connection.protocol.data_received(GET)
+    connection.protocol.data_received(bad)
+    assert (connection.transport.said, connection.transport.is_closed) == (b"", False)
+
+    connection.may_answer.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    said = connection.transport.said
+    assert said.index(b"HTTP/1.1 200") < said.index(b"ok") < said.index(b"HTTP/1.1 " + status)
+    assert connection.transport.is_closed
+
+
+async def test_all_who_ask_over_a_connection_hear_that_it_is_gone() -> None:
+    ours = Connection()
+    heard: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        heard.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late"})
+
+    ours.protocol.app = app
+    ours.protocol.data_received(GET.replace(b"/ ", b"/first ") + GET.replace(b"/ ", b"/second "))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    ours.transport.close()
+    ours.protocol.connection_lost(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert (heard, ours.transport.said) == (["/first"], b"")
