@@ -12,7 +12,7 @@ LONGEST_AMOUNT = 100
 def usd(nanos: int) -> str:
     """The exact decimal string, without trailing zeros beyond cents: `0.00125`, `12.50`."""
     whole, fraction = divmod(abs(nanos), NANOS_PER_USD)
-    digits = ("%09d" % fraction).rstrip("0").ljust(2, "0") if fraction else "00"
+    digits = f"{fraction:09d}".rstrip("0").ljust(2, "0") if fraction else "00"
     return f"{'-' if nanos < 0 else ''}{whole}.{digits}"
 
 
