@@ -5,6 +5,7 @@ All keys share one hash tag, so that a call is whole on a cluster too, where one
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from struct import Struct, unpack
 
 import msgspec
 
@@ -14,10 +15,11 @@ from domain.limit_book import NO_SEEDS, countable
 from domain.limits import Demand, Rule, State, Unseeded, Verdict, check_rules, up_to_seconds
 
 PARTS = ("limit_counter.lua", "limiter.lua")
-COUNTER = "agg:{limits}:"
-RECORD = b"agg:{limits}:record:"
-KINDS = {"requests": "r", "tokens": "t", "spend": "s", "concurrent": "c"}
-WINDOWS = {"minute": "m", "day": "d", "month": "M", "none": "-"}
+COUNTER = "agg:{limits}:2:"
+RECORD = b"agg:{limits}:2:record:"
+"""The 2 tells them from those of an earlier form, which end by themselves."""
+KINDS = {"requests": b"r", "tokens": b"t", "spend": b"s", "concurrent": b"c"}
+WINDOWS = {"minute": b"m", "day": b"d", "month": b"M", "none": b"-"}
 SERVER_TIME = 0
 MAX_PLANS = 10_000
 REFUSED, ALLOWED, UNKNOWN = 0, 1, 2
@@ -31,13 +33,14 @@ def _words(values: Iterable[bytes | str | int]) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in encoded])
 
 
-COMMAND = b"*%d\r\n%b$%d\r\n%b%b\r\n%b%b%b$16\r\n%016d\r\n$16\r\n%016d\r\n%b"
-"""How many words; the call; the record's key; counters, operation, time; tokens, nano-USD; rules and seeds. No amount
-has more than 16 digits."""
-FIXED_WORDS = 8
-"""EVALSHA, the script, how many keys, the record's key, operation, time, tokens, nano-USD."""
+COMMAND = b"*%d\r\n%b$%d\r\n%b%b\r\n%b%b$24\r\n%b\r\n%b"
+"""How many words; the call; the record's key; counters, operation; numbers; rules and seeds."""
+FIXED_WORDS = 7
+"""EVALSHA, the script, how many keys, the record's key, operation, numbers, rules."""
+NUMBERS = Struct("<ddd")
+"""Time, tokens, nano-USD: exact, for none is above 2 to the 53rd."""
+RULE = Struct("<ccd")
 ADMIT, ADOPT, FINISH, TOUCH = (_words([operation]) for operation in ("admit", "adopt", "finish", "touch"))
-SERVER_CLOCK = _words([SERVER_TIME])
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -82,7 +85,8 @@ class LimitScript:
             sown += (rules.index(rule) + 1, countable(spent), start_ms)
         return self._call(ADMIT, rules, demand.request_id, demand.tokens, demand.nanos, now_ms, sown)
 
-    def answer(self, rules: tuple[Rule, ...], reply: list[int]) -> Answer | Unseeded:
+    def answer(self, rules: tuple[Rule, ...], packed: bytes) -> Answer | Unseeded:
+        reply = unpack(f"<{len(packed) // 8}q", packed)
         if reply[0] == UNKNOWN:
             return Unseeded(tuple((rules[reply[at] - 1], reply[at + 1]) for at in range(1, len(reply), 2)))
         verdict = _verdict(rules, reply)
@@ -119,9 +123,7 @@ class LimitScript:
             ident,
             plan.counters,
             operation,
-            SERVER_CLOCK if now_ms == SERVER_TIME else _words([now_ms]),
-            tokens,
-            nanos,
+            NUMBERS.pack(now_ms, tokens, nanos),
             plan.rules + _words(seeds) if seeds else plan.rules,
         )
         return self._scripts.send(self._script, command)
@@ -137,19 +139,17 @@ class LimitScript:
 
 
 def _planned(script: Script, rules: tuple[Rule, ...]) -> _Plan:
-    codes: list[str | int] = []
-    for rule in rules:
-        codes += (f"{KINDS[rule.kind]}{WINDOWS[rule.window]}", rule.limit)
+    packed = b"".join([RULE.pack(KINDS[rule.kind], WINDOWS[rule.window], rule.limit) for rule in rules])
     return _Plan(
-        words=FIXED_WORDS + len(rules) + len(codes),
+        words=FIXED_WORDS + len(rules),
         call=_words(["EVALSHA", script.sha, 1 + len(rules)]),
         counters=_words([f"{COUNTER}{rule.counter}" for rule in rules]),
-        rules=_words(codes),
+        rules=_words([packed]),
         spend=tuple(index for index, rule in enumerate(rules) if rule.kind == "spend"),
     )
 
 
-def _verdict(rules: tuple[Rule, ...], reply: list[int]) -> Verdict:
+def _verdict(rules: tuple[Rule, ...], reply: tuple[int, ...]) -> Verdict:
     states = tuple(map(State, rules, reply[STATES_AT::2], reply[STATES_AT + 1 :: 2]))
     if reply[0] == ALLOWED:
         return Verdict(True, states)

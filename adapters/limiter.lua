@@ -1,175 +1,180 @@
 -- One request against all its limits, in one step. The meaning is domain/limit_book.py's, and tests hold both together.
 --
 -- KEYS: the request's record, then one counter a rule.
--- ARGV: operation (admit, adopt, finish, touch), now in ms (0: this server's clock), tokens, nano-USD,
---       then two a rule: kind and window (r t s c, m d M -) and limit,
+-- ARGV: operation (admit, adopt, finish, touch),
+--       packed: now in ms (0: this server's clock), tokens, nano-USD,
+--       packed, three a rule: kind (r t s c), window (m d M -), limit,
 --       then three a seed: which rule, what was spent, since when (ms).
--- Answers {1 yes | 0 no, binding rule or 0, wait in ms or -1, now, then two a rule: remaining, reset in s},
---         or {2, then two a spend counter that is unknown: which rule, since when (ms)}.
+-- Admit and adopt answer, packed: 1 yes or 0 no, binding rule or 0, wait in ms or -1, now, then two a rule: remaining,
+-- reset in s; or 2, then two a spend counter that is unknown: which rule, since when (ms).
+--
+-- A record is e and when its request ended; or r, its deadline, and what it holds of each counter: amount, bucket,
+-- start of the window, and the key.
 
--- The record of a running request, or nil; and whether it is known to have ended.
-local function read_record()
-  local packed = redis.call('GET', record_key)
-  if not packed then return nil, false end
-  local record = cmsgpack.unpack(packed)
-  if record.done then return nil, now < record.done + FINISHED_MS end
-  if record.x > now then return record, false end
-  return nil, false
+local RECORD, RECORD_BYTES, HELD, FINISHED_MS = '<c1d', 9, '<ddd', 120000
+
+-- The record of a running request, if there is one, and its deadline; whether it is known to have ended.
+local record, until_ms, ended = values[1], 0, false
+if record then
+  local state, at = unpacked(RECORD, record)
+  ended = state == 'e' and now < at + FINISHED_MS
+  if state == 'r' and at > now then until_ms = at else record = false end
 end
 
-local function write_record(record)
-  redis.call('SET', record_key, cmsgpack.pack(record), 'PX', record.x - now + SLACK_MS)
-end
-
-local function take(counter)
-  local amount, bucket = counter.amount, 0
-  if counter.kind == 'c' then
-    counter.total = counter.total + redis.call('ZADD', counter.key, deadline, record_key)
-    redis.call('PEXPIRE', counter.key, deadline - now + SLACK_MS)
-    return {1, 0, 0}
-  end
-  if counter.kind == 'r' and not counter.sliding then
-    counter.used = counter.used + 1
-  else
-    bucket = counter.bucket
-    put(counter, bucket, amount)
-    if amount > 0 then counter.last = bucket end
-  end
-  counter.total = counter.total + amount
-  save(counter)
-  return {amount, bucket, counter.start or 0}
-end
-
-local function seed(counters)
-  for i = 5 + 2 * rules, #ARGV, 3 do
-    local counter, spent = counters[tonumber(ARGV[i])], tonumber(ARGV[i + 1])
-    if counter.start == tonumber(ARGV[i + 2]) and counter.seeded ~= '1' then
-      counter.used = counter.seeded and math.max(counter.used, spent) or counter.used + spent
-      counter.seeded, counter.total = '1', counter.used + counter.open
-      save(counter)
+-- Where in the record is what it holds of a counter. They are mostly asked for in the order in which they are there.
+local next_held = RECORD_BYTES + 1
+local function place_held(key)
+  local at, size = next_held, #record
+  if size < at then return nil end
+  repeat
+    local own, after = unpacked('<I4c0', record, at + 24)
+    if after > size then after = RECORD_BYTES + 1 end
+    if own == key then
+      next_held = after
+      return at
     end
-  end
+    at = after
+  until at == next_held
 end
 
-local function unknown_spend(counters)
-  local answer = {UNKNOWN}
-  for i, counter in ipairs(counters) do
-    if counter.kind == 's' and counter.seeded ~= '1' then
-      answer[#answer + 1] = i
-      answer[#answer + 1] = counter.start
-    end
-  end
-  return #answer > 1 and answer or nil
-end
-
-local function binding_of(counters, held)
-  local binding, wait = 0, 0
-  for i, counter in ipairs(counters) do
-    if not held[counter.key] and counter.total + counter.amount > counter.limit and wait ~= NEVER then
-      local own = wait_of(counter)
-      if own == NEVER or own > wait then binding, wait = i, own end
-    end
-  end
-  return binding, wait
-end
-
-local function hold(counters, record)
-  record = record or {x = deadline, held = {}}
-  for _, counter in ipairs(counters) do
-    if not record.held[counter.key] then record.held[counter.key] = take(counter) end
-  end
-  write_record(record)
-end
-
-local function admit(forced)
-  local record, ended = read_record()
-  local counters = {}
-  for i = 1, rules do counters[i] = load(i) end
-  seed(counters)
-  local unknown = not forced and unknown_spend(counters)
-  if unknown then return unknown end
-  local binding, wait, fits = 0, NEVER, not ended
-  if fits and not forced then
-    binding, wait = binding_of(counters, record and record.held or {})
-    fits = binding == 0
-  end
-  if fits then hold(counters, record) end
-  local answer = {fits and 1 or 0, binding, wait, now}
-  for _, counter in ipairs(counters) do
-    answer[#answer + 1] = math.max(0, counter.limit - counter.total)
-    answer[#answer + 1] = math.ceil(reset_of(counter) / 1000)
-  end
-  return answer
-end
-
-local function correct(counter, held)
-  local actual = counter.amount
-  if not held then
-    if counter.sliding then
-      put(counter, counter.bucket, actual)
-      counter.last = counter.bucket
-    else
-      counter.used = counter.used + actual
-    end
-    return save(counter)
-  end
-  local amount, bucket, window = unpack(held)
-  if counter.sliding then
-    if bucket <= counter.tick then return end
-    put(counter, bucket, actual - amount)
-  else
-    if window ~= counter.start then return end
-    if bucket > counter.tick then put(counter, bucket, -amount) end
-    counter.used = counter.used + actual
-  end
-  save(counter)
-end
-
-local function finish()
-  local record, ended = read_record()
-  if ended then return {1} end
+if operation == 'finish' then
+  if ended then return 1 end
   for i = 1, rules do
-    local kind, key = ARGV[3 + 2 * i]:sub(1, 1), KEYS[i + 1]
+    local kind, window = rule(i)
+    local held = record and place_held(KEYS[i + 1])
+    local actual = amount_of(kind)
     if kind == 'c' then
-      redis.call('ZREM', key, record_key)
-    elseif kind ~= 'r' then
-      local held = record and record.held[key]
-      if held or not record and amounts[kind] > 0 then correct(load(i), held) end
+      call('ZREM', KEYS[i + 1], record_key)
+    elseif kind ~= 'r' and (held or not record and actual > 0) then
+      local tick, ends, open, here, used, last, belief, start = head_of(i, window)
+      local newest = tick + life_of(window)
+      local amount, bucket, held_start = 0, newest, start
+      if held then amount, bucket, held_start = unpacked(HELD, record, held) end
+      local place, change = place_of(window, bucket), -amount
+      if window == 'm' then change = actual - amount end
+      if held_start == start then
+        if window ~= 'm' then used = used + actual elseif not held then last = newest end
+        if bucket == newest then
+          change = math.max(change, -here)
+          open, here = open + change, here + change
+        elseif bucket > tick then
+          open = open + put_in_ring(KEYS[i + 1], values[i + 1], place, change)
+        end
+        save(i, tick, ends, open, here, used, last, belief, start)
+      end
     end
   end
-  redis.call('SET', record_key, cmsgpack.pack({done = now}), 'PX', FINISHED_MS)
-  return {1}
+  call('SET', record_key, pack(RECORD, 'e', now), 'PX', FINISHED_MS)
+  return 1
 end
 
-local function put_off(counter, held)
-  local amount, bucket, window = unpack(held)
-  if window ~= counter.start or bucket <= counter.tick then return end
-  put(counter, bucket, -amount)
-  put(counter, counter.bucket, amount)
-  save(counter)
-  held[2] = counter.bucket
-end
-
-local function touch()
-  local record = read_record()
-  if not record then return {0} end
+if operation == 'touch' then
+  if not record then return 0 end
+  record = pack(RECORD, 'r', deadline) .. record:sub(RECORD_BYTES + 1)
   for i = 1, rules do
-    local code, key = ARGV[3 + 2 * i], KEYS[i + 1]
-    local held = record.held[key]
-    if held and code:sub(1, 1) == 'c' then
-      load(i)
-      redis.call('ZADD', key, 'XX', deadline, record_key)
-      redis.call('PEXPIRE', key, deadline - now + SLACK_MS)
-    elseif held and code:sub(1, 1) ~= 'r' and code:sub(2, 2) ~= 'm' then
-      put_off(load(i), held)
+    local kind, window = rule(i)
+    local key = KEYS[i + 1]
+    local held = place_held(key)
+    if held and kind == 'c' then
+      call('ZREMRANGEBYSCORE', key, '-inf', now)
+      call('ZADD', key, 'XX', deadline, record_key)
+      call('PEXPIRE', key, deadline - now + SLACK_MS)
+    elseif held and kind ~= 'r' and window ~= 'm' then
+      local tick, ends, open, here, used, last, belief, start = head_of(i, window)
+      local amount, bucket, held_start = unpacked(HELD, record, held)
+      local newest = tick + life_of(window)
+      if held_start == start and bucket > tick then
+        local moved = -put_in_ring(key, values[i + 1], place_of(window, bucket), -amount)
+        save(i, tick, ends, open, here + moved, used, last, belief, start)
+        record = record:sub(1, held - 1) .. pack(HELD, amount, newest, start) .. record:sub(held + 24)
+      end
     end
   end
-  record.x = deadline
-  write_record(record)
-  return {1}
+  call('SET', record_key, record, 'PX', deadline - now + SLACK_MS)
+  return 1
 end
 
-if operation == 'admit' then return admit(false) end
-if operation == 'adopt' then return admit(true) end
-if operation == 'finish' then return finish() end
-return touch()
+for at = 4, #ARGV, 3 do
+  local i, spent = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local _, window = rule(i)
+  local tick, ends, open, here, used, last, belief, start = head_of(i, window)
+  if start == tonumber(ARGV[at + 2]) and belief ~= KNOWN then
+    used = belief == DOUBTFUL and math.max(used, spent) or used + spent
+    save(i, tick, ends, open, here, used, last, KNOWN, start)
+    values[i + 1] = pack(HEAD, tick, ends, open, here, used, last, KNOWN, start) .. values[i + 1]:sub(HEAD_BYTES + 1)
+  end
+end
+
+-- Until an amount may fit in a counter that it does not fit in now.
+local function wait_of(value, kind, window, room, now)
+  if room < 0 then return -1 end
+  if kind == 'c' then return 1000 end
+  local tick, ends, open, here, used = struct.unpack('<ddddd', value)
+  if window ~= 'm' then return used <= room and 1000 or ends - now end
+  local newest = tick + 61
+  for bucket = tick + 1, newest - 1 do
+    open = open - struct.unpack('<d', value, 65 + 8 * (bucket % 61))
+    if open <= room then return bucket * 1000 - now end
+  end
+  return newest * 1000 - now
+end
+
+local unknown
+local binding, wait = 0, ended and -1 or 0
+for i = 1, rules do
+  local kind, window, limit = rule(i)
+  local key, total = KEYS[i + 1], 0
+  if kind == 'c' then
+    call('ZREMRANGEBYSCORE', key, '-inf', now)
+    total = call('ZCARD', key)
+    values[i + 1] = total
+  else
+    local _, _, open, _, used, _, belief, start = head_of(i, window)
+    total = used + open
+    if kind == 's' and belief ~= KNOWN and operation == 'admit' then
+      unknown = (unknown or pack('<i8', 2)) .. pack('<i8i8', i, start)
+    end
+  end
+  local amount = amount_of(kind)
+  if total + amount > limit and operation == 'admit' and not ended and wait ~= -1
+      and not (record and place_held(key)) then
+    local own = wait_of(values[i + 1], kind, window, limit - amount, now)
+    if own == -1 or own > wait then binding, wait = i, own end
+  end
+end
+if unknown then return unknown end
+
+local fits = binding == 0 and not ended
+local grown = record
+if fits and not record then grown, until_ms = pack(RECORD, 'r', deadline), deadline end
+local answer = pack('<i8i8i8i8', fits and 1 or 0, binding, wait, now)
+for i = 1, rules do
+  local kind, window, limit = rule(i)
+  local key, amount, total, reset_s = KEYS[i + 1], amount_of(kind), values[i + 1], 0
+  local takes, bucket, start = fits and not (record and place_held(key)), 0, 0
+  if kind == 'c' then
+    if takes then
+      total = total + call('ZADD', key, deadline, record_key)
+      call('PEXPIRE', key, deadline - now + SLACK_MS)
+    end
+  else
+    local tick, ends, open, here, used, last, belief, start_of = unpacked(HEAD, total)
+    start = start_of
+    if takes then
+      if kind == 'r' and window ~= 'm' then
+        used = used + 1
+      else
+        bucket = tick + life_of(window)
+        open, here = open + amount, here + amount
+        if amount > 0 then last = bucket end
+      end
+      save(i, tick, ends, open, here, used, last, belief, start)
+    end
+    total = used + open
+    if total > 0 then reset_s = (window == 'm' and last or ends / 1000) - second end
+  end
+  if takes then grown = grown .. pack('<dddI4', amount, bucket, start, #key) .. key end
+  answer = answer .. pack('<i8i8', total < limit and limit - total or 0, reset_s)
+end
+if fits then call('SET', record_key, grown, 'PX', until_ms - now + SLACK_MS) end
+return answer

@@ -14,7 +14,20 @@ from adapters.limit_script import LimitScript
 from domain.ids import RequestId
 from domain.limit_book import LimitBook
 from domain.limits import DAY_MS, MINUTE_MS, SECOND_MS, Rule, Unseeded
-from tests.limits import NOW_MS, SOME_MINUTES, Operation, Step, Steps, asked, demand, rule, scripts_on, step_lists
+from tests.limits import (
+    NOW_MS,
+    SOME_MINUTES,
+    Operation,
+    Step,
+    Steps,
+    asked,
+    connected,
+    decided,
+    demand,
+    rule,
+    scripts_on,
+    step_lists,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -28,6 +41,10 @@ async def script(servers: ServiceEndpoints) -> AsyncIterator[LimitScript]:
 SLOTS = rule("concurrent", "none", 3)
 TOKENS = rule("tokens", "day", 70)
 TEN_MINUTES = 10 * MINUTE_MS
+TO_MIDNIGHT_MS = 10 * SECOND_MS - 500
+SPEND = rule("spend", "day", 60)
+ONE = rule("tokens", "minute", 5)
+TWO = rule("tokens", "day", 10)
 
 
 def step(operation: Operation, request: int, after_ms: int = 0, *rules: Rule) -> Step:
@@ -91,6 +108,15 @@ async def agree_on(script: LimitScript, steps: Steps) -> None:
         [step("admit", 1), step("touch", 1, TEN_MINUTES, SLOTS), step("touch", 1, TEN_MINUTES), step("admit", 2)],
         [step("admit", 1), step("touch", 1, TEN_MINUTES, TOKENS), step("touch", 1, TEN_MINUTES), step("admit", 2)],
         [step("admit", 1, 0, TOKENS), step("admit", 1, TEN_MINUTES), step("admit", 1, TEN_MINUTES)],
+        [step("admit", 1), step("touch", 1, TEN_MINUTES), step("finish", 1), step("admit", 2)],
+        [step("admit", 1), step("touch", 1), step("touch", 1), step("finish", 1), step("admit", 2)],
+        [step("admit", 1, 0, ONE), step("admit", 2, 60 * SECOND_MS, ONE), step("admit", 2, SECOND_MS, ONE)],
+        [
+            step("admit", 1, 0, rule("tokens", "minute", 9)),
+            step("finish", 1, 61 * SECOND_MS, rule("tokens", "minute", 9)),
+            step("admit", 2, 0, rule("tokens", "minute", 9)),
+        ],
+        [step("admit", 1, 0, TWO), step("finish", 1, 0, TWO), step("admit", 2, 0, TWO), step("admit", 3, 0, TWO)],
     ],
     ids=[
         "ended twice",
@@ -99,10 +125,33 @@ async def agree_on(script: LimitScript, steps: Steps) -> None:
         "slot put off",
         "tokens put off",
         "given up before its slot",
+        "put off, ended",
+        "put off at once, ended",
+        "a minute that is over in a second",
+        "ended after its minute",
+        "room when another ends",
     ],
 )
 async def test_they_agree_on_what_chance_rarely_meets(script: LimitScript, steps: Steps) -> None:
     await agree_on(script, [step("touch", 0, MINUTE_MS), *steps])
+
+
+@pytest.mark.parametrize("after_ms", [TO_MIDNIGHT_MS - 1, TO_MIDNIGHT_MS, TO_MIDNIGHT_MS + 1])
+async def test_they_agree_on_what_ends_about_midnight(script: LimitScript, after_ms: int) -> None:
+    await agree_on(script, [step("admit", 1), step("finish", 1, after_ms), step("admit", 2), step("admit", 1)])
+    await agree_on(script, [step("admit", 1), step("touch", 1, after_ms), step("finish", 1), step("admit", 2)])
+
+
+async def test_what_was_spent_in_another_window_is_no_seed(script: LimitScript) -> None:
+    one = msgspec.structs.replace(SPEND, subject=uuid.uuid4().hex)
+    wanted = demand(f"{one.subject}/r", 0, 1)
+    said = await asked(script, (one,), wanted, now_ms=NOW_MS)
+    assert isinstance(said, Unseeded)
+    ((_, start_ms),) = said.missing
+
+    again = await asked(script, (one,), wanted, {one: (1, start_ms - DAY_MS)}, NOW_MS)
+
+    assert again == said
 
 
 @settings(max_examples=300, deadline=None)
@@ -123,3 +172,20 @@ async def test_they_agree_on_the_calendar(script: LimitScript, now_ms: int) -> N
     both = Both(script)
     both.now_ms = now_ms
     await both.take(Step("admit", 0, (rule("spend", "day", 9), rule("spend", "month", 9, "s2")), 0, 0, 1, 1))
+
+
+@pytest.mark.parametrize("after_ms", [0, 2 * SECOND_MS])
+async def test_a_counter_that_was_lost_while_a_request_ran_is_not_below_zero_at_its_end(
+    servers: ServiceEndpoints, script: LimitScript, after_ms: int
+) -> None:
+    one = rule("tokens", "minute", 70, uuid.uuid4().hex)
+    ident, ends_ms = f"{one.subject}/r", NOW_MS + after_ms
+    await asked(script, (one,), demand(ident, 50), now_ms=NOW_MS)
+    async with connected(servers.redis) as client:
+        (key,) = [key async for key in client.scan_iter(match=f"*{one.counter}")]
+        await client.delete(key)
+    await script.finish((one,), RequestId(ident), 10, 0, ends_ms)
+
+    answer = await asked(script, (one,), demand(f"{one.subject}/next", 20), now_ms=ends_ms)
+
+    assert decided(answer).states[0].remaining == 50

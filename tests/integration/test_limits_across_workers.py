@@ -80,6 +80,14 @@ async def test_every_key_has_a_time_to_live(servers: ServiceEndpoints) -> None:
     assert all(life > 0 for life in lives)
 
 
+async def test_a_slot_has_a_time_to_live_from_its_start(servers: ServiceEndpoints) -> None:
+    one = rule("concurrent", "none", 5, uuid.uuid4().hex)
+    async with connected(servers.redis) as client, scripts_on(servers.redis) as scripts:
+        await asked(LimitScript(scripts), (one,), demand(f"{one.subject}/r"))
+        (key,) = [key async for key in client.scan_iter(match=f"*{one.counter}")]
+        assert await client.pttl(key) > 0
+
+
 async def test_a_minutes_counter_lives_on_with_what_comes_in_each_second(servers: ServiceEndpoints) -> None:
     one = rule("requests", "minute", 5, uuid.uuid4().hex)
     async with connected(servers.redis) as client, scripts_on(servers.redis) as scripts:
