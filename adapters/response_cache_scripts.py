@@ -8,6 +8,7 @@ The braces keep what is read together on one node of a cluster.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from adapters.cache_guard import CacheGuard
 from adapters.valkey_scripts import Arguments, BatchedScripts, Script, ScriptCall, ValkeyAway
@@ -65,18 +66,19 @@ class Way:
             return None
         self._under_way += 1
         call = self.scripts.call(script, (generation_of(key.scope), answer_of(key), lock_of(key)), arguments)
-
-        def hear(reply: object) -> None:
-            self._under_way -= 1
-            if isinstance(reply, ValkeyAway):
-                self.guard.failed()
-            else:
-                self.guard.succeeded()
-            if heard is not None:
-                heard(reply)
-
-        call.then(hear)
+        call.then(self._hear if heard is None else partial(self._hear_and_tell, heard))
         return call
+
+    def _hear(self, reply: object) -> None:
+        self._under_way -= 1
+        if isinstance(reply, ValkeyAway):
+            self.guard.failed()
+        else:
+            self.guard.succeeded()
+
+    def _hear_and_tell(self, heard: Callable[[object], None], reply: object) -> None:
+        self._hear(reply)
+        heard(reply)
 
 
 def generation_of(scope: str) -> str:
