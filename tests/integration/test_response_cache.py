@@ -38,13 +38,13 @@ class Cache:
         self.clock, self.outcomes = Clock(), Outcomes()
         self.scripts = BatchedScripts(valkey, timeout_s=limit_s)
         self.long_scripts = BatchedScripts(valkey, timeout_s=limit_s)
-        short, long = (self._way(scripts, limit_s) for scripts in (self.scripts, self.long_scripts))
+        short, long = self._way(self.scripts, limit_s), self._way(self.long_scripts, limit_s, MOST_LONG_AT_ONCE)
         self.answers = ValkeyResponseCache(
             valkey, short, long, SEALING_KEY, self.clock.now, self.clock.monotonic, self.outcomes
         )
 
-    def _way(self, scripts: BatchedScripts, limit_s: float) -> Way:
-        return Way(scripts, CacheGuard(FAILURES, self.clock.monotonic, self.outcomes, limit_s), MOST_LONG_AT_ONCE)
+    def _way(self, scripts: BatchedScripts, limit_s: float, most_at_once: int = 10_000) -> Way:
+        return Way(scripts, CacheGuard(FAILURES, self.clock.monotonic, self.outcomes, limit_s), most_at_once)
 
     async def get(self, key: CacheKey, max_age_s: int | None = None) -> CachedAnswer | None:
         return (await self.answers.look(key, max_age_s=max_age_s)).answer
