@@ -26,6 +26,7 @@ from api.routes.admin_catalog import AdminCatalogController
 from api.routes.admin_operations import AdminOperationsController
 from api.routes.auth import AuthController
 from api.routes.billing import BillingController
+from api.routes.console import ConsoleController
 from api.routes.health import HealthController
 from api.routes.keys import KeyController
 from api.routes.models import ModelsController
@@ -46,8 +47,10 @@ PARTS: Mapping[Part, tuple[type[Controller], ...]] = {
     "billing": (BillingController,),
     "analytics": (UsageController, RequestsController),
     "admin": (AdminCatalogController, AdminOperationsController),
+    "console": (),
 }
-"""What may be served apart; `ai` has the AI routes as well. Health and the description are everywhere."""
+"""What may be served apart; `ai` has the AI routes as well, `console` the page at `/`. Health and the description are
+everywhere."""
 ALL_PARTS = frozenset(PARTS)
 
 ServicesFrom = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -95,9 +98,11 @@ class Application:
     def _litestar(self) -> Litestar:
         controllers = [each for part in PARTS if part in self._parts for each in PARTS[part]]
         openai = [ModelsController] if "ai" in self._parts else []
+        pages = [ConsoleController] if "console" in self._parts else []
         return Litestar(
             route_handlers=[
                 HealthController,
+                *pages,
                 Router("/api/v1", route_handlers=controllers),
                 Router("/v1", route_handlers=openai, include_in_schema=False),
             ],

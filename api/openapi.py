@@ -48,9 +48,9 @@ class PagePlugin(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         page = read_page("docs.html")
         places = {
-            "docs_css": _address("docs.css"),
-            "docs_js": _address("docs.js"),
-            "rapidoc_js": _address("rapidoc/rapidoc.min.js"),
+            "docs_css": address_of("docs.css"),
+            "docs_js": address_of("docs.js"),
+            "rapidoc_js": address_of("rapidoc/rapidoc.min.js"),
             "document": self.get_openapi_json_route(request),
         }
         for name, place in places.items():
@@ -103,5 +103,6 @@ _SECURITY: dict[str, SecurityScheme | Reference] = {
 }
 
 
-def _address(name: str) -> str:
+def address_of(name: str) -> str:
+    """Where browsers find an asset."""
     return f"{PATH}/assets/{name}?v={fingerprint_of(name)}"

@@ -2,5 +2,5 @@
 
 from typing import Literal, get_args
 
-Part = Literal["auth", "ai", "users", "billing", "analytics", "admin"]
+Part = Literal["auth", "ai", "users", "billing", "analytics", "admin", "console"]
 PARTS: tuple[Part, ...] = get_args(Part)
