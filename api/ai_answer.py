@@ -1,11 +1,11 @@
 """One admitted AI request's way back to the client, as a whole answer or as a stream."""
 
 import asyncio
-import re
 from contextlib import aclosing, suppress
 
 import structlog
 
+from api.answer_headers import EVENT_STREAM, JSON, answer_headers, cost_header, dropped_header, receipt
 from api.asked import Client
 from api.drain import Stopped
 from api.errors import failure_from
@@ -21,15 +21,6 @@ from domain.upstream import Reply, ReplyPiece
 KEEP_ALIVE_S = 7.5
 """No stream is silent for longer than twice that, 15 s: proxies cut connections that seem dead."""
 KEEP_ALIVE = b": keep-alive\n\n"
-NOT_IN_HEADERS = re.compile(r"[^\x20-\x7e]")
-MAX_HEADER_CHARS = 2_000
-
-JSON = (b"content-type", b"application/json")
-EVENT_STREAM = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
 
 FAILED = "ai_request_failed"
 """What an unexpected error is logged as."""
@@ -78,16 +69,17 @@ class AiAnswer:
 
     async def _whole(self) -> None:
         reply = await self._handler.complete(self._running)
-        self._keep(reply)
+        self._settle(reply)
         headers = [JSON, *self._headers(self._running.end_position), *_cost(self._running)]
         await self._give_whole(200, headers, reply.body)
 
-    def _keep(self, reply: Reply | None) -> None:
-        """Whatever comes of it, the answer is charged, and is given."""
+    def _settle(self, reply: Reply | None) -> None:
+        """It went well. Whatever comes of keeping it, it is charged, and is given."""
         try:
             self._held.turn.keep(reply, self._running)
         except Exception as error:
             logger.error("answer_not_kept", exc_info=error)
+        self._held.count_end()
 
     async def _stream(self) -> None:
         watcher = asyncio.create_task(self._watch())
@@ -99,8 +91,7 @@ class AiAnswer:
                         closing += piece.closing
                         self._held.turn.pass_by(piece)
                         await self._pass_on(piece)
-                self._keep(None)
-                self._held.count_end()
+                self._settle(None)
                 self._is_told = True
                 await self._give(_receipt(self._running) + closing, more=False)
         finally:
@@ -139,7 +130,6 @@ class AiAnswer:
 
     async def _give_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self._is_told = True
-        self._held.count_end()
         await is_taken(send_whole(self._send, status, headers, body), SLOW_CLIENT_S)
 
     async def _fail(self, error: Exception) -> None:
@@ -157,33 +147,17 @@ class AiAnswer:
 
     def _headers(self, position: int) -> list[tuple[bytes, bytes]]:
         running = self._running
-        headers = [
-            (b"x-request-id", running.command.call.request_id.encode()),
-            (b"x-agg-provider", running.candidate.provider.encode()),
-            (b"x-agg-model", as_header(running.candidate.model.model)),
-            *self._held.turn.headers,
-            (b"x-agg-attempts", b"%d" % running.attempts),
-            (b"x-agg-position", b"REQ:%d" % position),
-            *self._held.limit_headers,
-        ]
-        if dropped := self._running.prepared.dropped:
-            headers.append((b"x-agg-dropped", as_header(", ".join(dropped))))
+        by = running.candidate
+        answered_by = by.provider, by.model.model
+        headers = answer_headers(running.command.call.request_id, answered_by, running.attempts, position, self._held)
+        if dropped := running.prepared.dropped:
+            headers.append(dropped_header(dropped))
         return headers
 
 
-def as_header(said: str) -> bytes:
-    """A client's own words: nothing in them may end the header, or make it longer than clients read."""
-    return NOT_IN_HEADERS.sub("?", said[:MAX_HEADER_CHARS]).encode()
-
-
 def _cost(running: Running) -> list[tuple[bytes, bytes]]:
-    return [(b"x-agg-cost-usd", usd(running.end.cost_nanos).encode())] if running.end else []
+    return [cost_header(usd(running.end.cost_nanos))] if running.end else []
 
 
 def _receipt(running: Running) -> bytes:
     return receipt(usd(running.end.cost_nanos) if running.end else "unknown", running.end_position)
-
-
-def receipt(cost: str, position: int) -> bytes:
-    """What the headers of a stream cannot say before its end, as comments that clients pass over."""
-    return f": x-agg-cost-usd: {cost}\n: x-agg-position: REQ:{position}\n\n".encode()

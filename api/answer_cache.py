@@ -5,6 +5,7 @@ On routes that compare questions the answer to a similar one will do.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -119,7 +120,7 @@ class _AskedTurn(CacheTurn):
         answer = self._answer(reply, running)
         if answer is None or answer.size_bytes > query.policy.max_bytes:
             return
-        kept = None if self._compared is None else self._remember
+        kept = self._compared and partial(self._similar.remember, self._compared, query)
         if self._cache.put(query.key, answer, query.policy.ttl_s, flight.mark, flight.token, kept):
             flight.token = ""
         flight.answered(answer)
@@ -131,10 +132,6 @@ class _AskedTurn(CacheTurn):
             return answer_of(reply, endpoint, by.provider, now, catalogue_model=name, cost_nanos=cost)
         tape = self._tape
         return tape and tape.answer(endpoint, by.provider, now, catalogue_model=name, cost_nanos=cost)
-
-    def _remember(self) -> None:
-        if self._compared is not None:
-            self._similar.remember(self._compared, self._query)
 
     def end(self) -> None:
         self._flight.end()

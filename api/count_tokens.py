@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.dialects.messages.dialect import MessagesDialect
-from api.ai_answer import FAILED, JSON
+from api.ai_answer import FAILED
+from api.answer_headers import JSON
 from api.ai_endpoint import AiParts
 from api.ai_errors import ErrorFormat
 from api.body import ClientGone, Receive, read_body

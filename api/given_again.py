@@ -2,7 +2,7 @@
 
 import asyncio
 
-from api.ai_answer import EVENT_STREAM, JSON, as_header, receipt
+from api.answer_headers import EVENT_STREAM, JSON, answer_headers, cost_header, receipt
 from api.asked import Asked
 from api.send import send_whole
 from api.slow_client import is_taken
@@ -10,7 +10,6 @@ from api.telemetry import RequestTelemetry
 from commands.answer_from_cache import AnswerFromCache, HitFacts
 from domain.errors import OutcomeUnknown
 from domain.money import usd
-from domain.request import RequestCached
 from domain.response_cache import CachedAnswer, CachePolicy
 
 
@@ -30,9 +29,10 @@ class GivenAgain:
         asked.held.count_use(0, end.cost_nanos)
         self._telemetry.cached(end, asked.started_s)
         cost = usd(end.cost_nanos)
-        headers = _headers(asked, end, position, cost)
+        kind = EVENT_STREAM if answer.is_stream else (JSON,)
+        headers = answer_headers(asked.request_id, (end.provider, end.model), end.attempts, position, asked.held)
         body = answer.body + receipt(cost, position) + answer.closing if answer.is_stream else answer.body
-        await is_taken(send_whole(asked.client.send, 200, headers, body))
+        await is_taken(send_whole(asked.client.send, 200, [*kind, *headers, cost_header(cost)], body))
 
 
 def _facts(asked: Asked, answer: CachedAnswer, policy: CachePolicy) -> HitFacts:
@@ -47,17 +47,3 @@ def _facts(asked: Asked, answer: CachedAnswer, policy: CachePolicy) -> HitFacts:
         answer=answer,
         policy=policy,
     )
-
-
-def _headers(asked: Asked, end: RequestCached, position: int, cost: str) -> list[tuple[bytes, bytes]]:
-    return [
-        *(EVENT_STREAM if end.stream else (JSON,)),
-        (b"x-request-id", asked.request_id.encode()),
-        (b"x-agg-provider", end.provider.encode()),
-        (b"x-agg-model", as_header(end.model)),
-        *asked.held.turn.headers,
-        (b"x-agg-attempts", b"0"),
-        (b"x-agg-position", b"REQ:%d" % position),
-        *asked.held.limit_headers,
-        (b"x-agg-cost-usd", cost.encode()),
-    ]
