@@ -6,9 +6,9 @@ from typing import Any
 
 from adapters.dialects.messages.dialect import MessagesDialect
 from api.ai_answer import FAILED
-from api.answer_headers import JSON
 from api.ai_endpoint import AiParts
 from api.ai_errors import ErrorFormat
+from api.answer_headers import JSON
 from api.body import ClientGone, Receive, read_body
 from api.errors import failure_from
 from api.send import Send, send_whole
